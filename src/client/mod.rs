@@ -1,0 +1,1 @@
+//! An async ZooKeeper client for the operator half.

@@ -1,0 +1,1 @@
+//! zoo.cfg and the dynamic file: text to typed configuration and back.

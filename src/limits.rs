@@ -1,0 +1,38 @@
+//! Every bound of the server in one place, each with its reason.
+
+/// `jute.maxbuffer`'s default: the largest client frame and the largest field (0xfffff, as the original).
+pub const JUTE_MAX_BUFFER: usize = 0xf_ffff;
+/// Slack over `jute.maxbuffer` for txns read back from logs and peers (`jute.maxbuffer.extrasize`):
+/// a txn is a little larger than the request it came from (ZOOKEEPER-3496).
+pub const JUTE_EXTRA: usize = JUTE_MAX_BUFFER;
+/// The largest txn record accepted from a log or a peer.
+pub const TXN_BYTES_MAX: usize = JUTE_MAX_BUFFER + JUTE_EXTRA;
+/// Committed proposals kept in memory for DIFF (`zookeeper.commitLogCount`).
+pub const COMMITTED_WINDOW_TXNS: usize = 500;
+/// Bytes the committed window may hold: 500 txns of 1 MB must not eat the machine.
+pub const COMMITTED_WINDOW_BYTES: usize = 64 << 20;
+/// The largest message on an election link (the original's `PACKETMAXSIZE`).
+pub const ELECTION_MESSAGE_MAX: usize = 1024 * 512;
+/// The longest address list in an election link's first message.
+pub const ELECTION_HELLO_MAX: usize = 2048;
+/// Requests in flight above which sockets are no longer read (`zookeeper.globalOutstandingLimit`).
+pub const GLOBAL_OUTSTANDING: usize = 1000;
+/// Bytes a client connection may leave unread before it is no longer served reads.
+pub const CLIENT_OUT_BYTES_MAX: usize = 4 << 20;
+/// Bytes queued for a peer beyond which SNAP transfers pause.
+pub const PEER_OUT_BYTES_PAUSE: usize = 4 << 20;
+/// Bytes queued for a learner beyond which it is cut off: it will synchronise again.
+pub const PEER_OUT_BYTES_MAX: usize = 256 << 20;
+/// Connections per client address (`maxClientCnxns`).
+pub const CLIENT_CONNECTIONS_PER_IP: usize = 60;
+/// How long a connection may stay without a session (`zookeeper.nio.sessionlessCnxnTimeout`).
+pub const SESSIONLESS_MS: u64 = 10_000;
+/// Backlog of the client listener; the original's 50 makes reconnect herds wait for SYN retries.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Log preallocation (`zookeeper.preAllocSize`).
+pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
+/// Txns between snapshots (`zookeeper.snapCount`).
+pub const SNAP_COUNT: u64 = 100_000;
+
+const _: () = assert!(TXN_BYTES_MAX > JUTE_MAX_BUFFER);
+const _: () = assert!(PEER_OUT_BYTES_MAX > PEER_OUT_BYTES_PAUSE + TXN_BYTES_MAX);

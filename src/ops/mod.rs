@@ -1,0 +1,1 @@
+//! Operating ensembles: inventory, facts, plan, steps, verbs.

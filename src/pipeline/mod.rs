@@ -1,0 +1,1 @@
+//! Requests to txns, reads to replies.

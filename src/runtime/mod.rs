@@ -1,0 +1,1 @@
+//! The only floor with sockets, files, threads and clocks. Decides nothing.

@@ -1,0 +1,1 @@
+//! One server: Zab, tree, sessions, storage and client connections, without IO.

@@ -1,0 +1,1 @@
+//! Sessions: which exist, who owns them, when they end.

@@ -1,0 +1,1 @@
+//! What to write, sync, keep, recover and purge, as disk operations. Executes nothing.

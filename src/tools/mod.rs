@@ -1,0 +1,1 @@
+//! Log, snapshot and purge tools on `format`.

@@ -1,0 +1,1 @@
+//! Zab: election, discovery, synchronization, broadcast. Pure: events in, actions out.
