@@ -1,5 +1,7 @@
 //! The repository's own rules, as tests: floors, what each floor may name, lengths, module headings.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
