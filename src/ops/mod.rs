@@ -1,1 +1,3 @@
 //! Operating ensembles: inventory, facts, plan, steps, verbs.
+
+pub mod inventory;
