@@ -68,6 +68,11 @@ impl<'a> AclList<'a> {
         Ok(AclList { raw: &rest[..reader.position() - from] })
     }
 
+    /// A list over bytes that `read` once gave out with `raw`.
+    pub fn from_checked(raw: &'a [u8]) -> AclList<'a> {
+        AclList { raw }
+    }
+
     /// The list as its jute vector, count included.
     pub fn raw(self) -> &'a [u8] {
         self.raw
