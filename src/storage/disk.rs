@@ -173,7 +173,7 @@ pub struct BatchDone {
 /// a name for a log or a snapshot.
 pub const TEMPORARY: &str = ".zkctl-tmp";
 
-const ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// Executes a batch.
 pub fn execute(disk: &mut dyn Disk, batch: Batch) -> BatchDone {
@@ -213,7 +213,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
 }
 
 /// Replaces a small file so that a crash leaves the old or the new content.
-pub fn replace(disk: &mut dyn Disk, file: &FileRef, bytes: &[u8]) -> Result<(), DiskError> {
+pub(super) fn replace(disk: &mut dyn Disk, file: &FileRef, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = FileRef { dir: file.dir, name: format!("{}{TEMPORARY}", file.name) };
     disk.remove(&temporary)?;
     disk.write(&temporary, 0, bytes)?;

@@ -1,21 +1,20 @@
 //! Reading one segment record by record, in bounded memory, and telling how it ends.
 
 use super::disk::{Disk, DiskError, FileRef};
-use crate::format::txn_log::{self, Parsed};
-use crate::limits;
+use crate::format::txn_log::{self, EndKind, Follows, Step};
+use crate::jute::Reader;
 use crate::zxid::Zxid;
 use bytes::Bytes;
 
 /// How a segment's records end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Zeros or the end of the file behind the last record.
-    Clean,
-    /// Bytes that are no record.
-    Damaged {
-        /// What is wrong with them.
-        why: String,
-    },
+pub struct End {
+    /// Behind the last whole record.
+    pub offset: u64,
+    /// `None`: zeros or the end of the file. Else what is wrong with the bytes there.
+    pub damage: Option<String>,
+    /// Whether a whole record stands behind the damage.
+    pub record_behind: bool,
 }
 
 /// One record.
@@ -25,7 +24,7 @@ pub struct Record {
     pub zxid: Zxid,
     /// Header, txn, digest.
     pub bytes: Bytes,
-    /// Its checksum as stored.
+    /// Its checksum.
     pub checksum: u64,
 }
 
@@ -42,16 +41,19 @@ pub struct LogReader {
     end: Option<End>,
 }
 
-const CHUNK: usize = 4 << 20;
+const CHUNK: usize = 1 << 20;
 
 impl LogReader {
-    /// Opens a segment and checks its header. A file too short for one is an empty, damaged segment.
+    /// Opens a segment and checks its header. Without one it is an empty, damaged segment.
     pub fn open(disk: &mut dyn Disk, file: FileRef) -> Result<LogReader, DiskError> {
         let mut reader = LogReader { file, buffer: Vec::new(), base: 0, at: 0, eof: false, end: None };
         reader.fill(disk)?;
-        match txn_log::check_header(&reader.buffer) {
-            Ok(()) => reader.at = txn_log::HEADER_LEN,
-            Err(why) => reader.end = Some(End::Damaged { why: why.to_string() }),
+        match txn_log::read_header(&reader.buffer) {
+            Ok(_) => reader.at = txn_log::HEADER_LEN,
+            Err(_) => {
+                let damage = Some("the file does not begin with a log header".to_owned());
+                reader.end = Some(End { offset: 0, damage, record_behind: false });
+            }
         }
         Ok(reader)
     }
@@ -84,36 +86,45 @@ impl LogReader {
             if self.end.is_some() {
                 return Ok(None);
             }
-            let end = match txn_log::parse_record(&self.buffer[self.at..], limits::TXN_BYTES_MAX) {
-                Parsed::Record { body, used, checksum, zxid } => {
+            let offset = self.offset();
+            match txn_log::step(&self.buffer[self.at..], offset, self.eof) {
+                Step::Record { body, used } => {
+                    let mut header = Reader::new(body);
+                    let zxid = header.take(12).and_then(|_| header.i64()).ok().and_then(Zxid::from_wire);
+                    let Some(zxid) = zxid else {
+                        let damage = Some("a record without a txn header".to_owned());
+                        self.end = Some(End { offset, damage, record_behind: false });
+                        return Ok(None);
+                    };
+                    let checksum = txn_log::checksum(body).into();
                     let record = Record { zxid, bytes: Bytes::copy_from_slice(body), checksum };
                     self.at += used;
                     return Ok(Some(record));
                 }
-                Parsed::Short if !self.eof => {
-                    self.fill(disk)?;
-                    continue;
+                Step::More(_) => self.fill(disk)?,
+                Step::End(end) => {
+                    let damage = match end.kind {
+                        EndKind::Clean => None,
+                        other => Some(describe(other)),
+                    };
+                    let record_behind = matches!(end.follows, Follows::ValidRecord { .. });
+                    self.end = Some(End { offset: end.offset, damage, record_behind });
                 }
-                Parsed::Short if self.buffer.len() == self.at => End::Clean,
-                Parsed::Short => End::Damaged { why: "the file ends within a record".into() },
-                Parsed::Padding => End::Clean,
-                Parsed::Bad(why) => End::Damaged { why },
-            };
-            self.end = Some(end);
+            }
         }
     }
+}
 
-    /// Whether any bytes but zeros lie behind the end.
-    pub fn has_bytes_behind_end(&mut self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
-        loop {
-            if self.buffer[self.at..].iter().any(|b| *b != 0) {
-                return Ok(true);
-            }
-            self.at = self.buffer.len();
-            self.fill(disk)?;
-            if self.eof {
-                return Ok(false);
-            }
+fn describe(kind: EndKind) -> String {
+    match kind {
+        EndKind::Clean => "nothing".into(),
+        EndKind::ShortHead => "the file ends within a record's head".into(),
+        EndKind::ShortBody { len } => format!("the file ends within a record of {len} bytes"),
+        EndKind::BadLength { len } => format!("a record of {len} bytes"),
+        EndKind::Hole => "a record without its head".into(),
+        EndKind::NoEndByte { len } => format!("a record of {len} bytes without its end byte"),
+        EndKind::Checksum { len, found, computed } => {
+            format!("a record of {len} bytes has checksum {computed:#x}, and {found:#x} is stored")
         }
     }
 }

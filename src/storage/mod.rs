@@ -274,7 +274,7 @@ impl Storage {
                 ops.push(DiskOp::Rename {
                     dir: Dir::Data,
                     from: snapshot_file::INCOMING.into(),
-                    to: names::snapshot_name(zxid),
+                    to: snapshot_name(zxid),
                 });
                 ops.push(DiskOp::SyncDir(Dir::Data));
                 self.count_from_snapshot();
@@ -429,7 +429,7 @@ impl Storage {
         ops.push(DiskOp::Rename {
             dir: Dir::Data,
             from: snapshot_file::OUTGOING.into(),
-            to: names::snapshot_name(zxid),
+            to: snapshot_name(zxid),
         });
         ops.push(DiskOp::SyncDir(Dir::Data));
         self.bulk_queue.push_back((Bulk::SnapshotEnd(zxid), ops));

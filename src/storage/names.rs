@@ -33,7 +33,7 @@ pub fn parse(name: &str, prefix: &str) -> Option<Zxid> {
 }
 
 /// The zxids of all `prefix.<hex>` among names, ascending.
-pub fn all(names: &[String], prefix: &str) -> Vec<Zxid> {
+pub(super) fn all(names: &[String], prefix: &str) -> Vec<Zxid> {
     let mut zxids: Vec<_> = names.iter().filter_map(|n| parse(n, prefix)).collect();
     zxids.sort_unstable();
     zxids

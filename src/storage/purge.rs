@@ -29,10 +29,10 @@ pub(super) fn purge(disk: &mut dyn Disk, retain: usize) -> Result<(), DiskError>
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot") {
         let file = FileRef::data(names::snapshot_name(zxid));
         let Some(len) = disk.len(&file)? else { continue };
-        let mut tail = [0; snapshot::TAIL_LEN];
+        let mut tail = [0; snapshot::END_MARK.len()];
         let from = len.saturating_sub(tail.len() as u64);
         let read = disk.read(&file, from, &mut tail)?;
-        if snapshot::has_valid_tail(&tail[..read]) {
+        if snapshot::is_complete(&tail[..read]) {
             valid.push(zxid);
         }
     }

@@ -75,7 +75,8 @@ impl LogEnd {
         if self.gather.bytes.is_empty() {
             self.gather.from = segment.offset;
         }
-        segment.checksum = txn_log::put_record(&mut self.gather.bytes, &proposal.bytes);
+        txn_log::write_record(&mut self.gather.bytes, &proposal.bytes);
+        segment.checksum = txn_log::checksum(&proposal.bytes).into();
         segment.offset += size;
     }
 
@@ -83,7 +84,9 @@ impl LogEnd {
         self.roll = false;
         self.segment =
             Some(Segment { first, offset: txn_log::HEADER_LEN as u64, zeroed: self.spare, checksum: 0 });
-        self.gather = Gather { bytes: txn_log::HEADER.to_vec(), from: 0, is_new: true };
+        let mut bytes = Vec::new();
+        txn_log::write_header(&mut bytes);
+        self.gather = Gather { bytes, from: 0, is_new: true };
     }
 
     /// Operations that put everything gathered on disk.

@@ -4,7 +4,7 @@
 //! with the log, one of our own as soon as it is whole.
 
 use super::disk::{DiskOp, FileRef};
-use crate::format::snapshot::{self, Checksum};
+use crate::format::snapshot::Writer;
 use crate::zxid::Zxid;
 
 /// The file of a snapshot that we write.
@@ -13,27 +13,28 @@ pub(super) const OUTGOING: &str = "zkctl.snapshot.zkctl-tmp";
 pub(super) const INCOMING: &str = "zkctl.incoming.zkctl-tmp";
 
 /// A snapshot being written.
-#[derive(Debug)]
 pub struct SnapshotSink {
     zxid: Zxid,
     file: FileRef,
     offset: u64,
-    checksum: Checksum,
-    ended: bool,
+    writer: Option<Writer>,
+}
+
+impl std::fmt::Debug for SnapshotSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotSink({}, {} bytes)", self.zxid, self.offset)
+    }
 }
 
 impl SnapshotSink {
     /// Begins; returns the first operations.
     pub fn begin(zxid: Zxid, name: &str) -> (SnapshotSink, Vec<DiskOp>) {
         let file = FileRef::data(name);
-        let mut checksum = Checksum::default();
-        checksum.update(&snapshot::HEADER);
-        let ops = vec![
-            DiskOp::Remove(file.clone()),
-            DiskOp::Write { file: file.clone(), offset: 0, bytes: snapshot::HEADER.to_vec().into() },
-        ];
-        let offset = snapshot::HEADER.len() as u64;
-        (SnapshotSink { zxid, file, offset, checksum, ended: false }, ops)
+        let mut header = Vec::new();
+        let writer = Writer::begin(&mut header);
+        let mut sink = SnapshotSink { zxid, file: file.clone(), offset: 0, writer: Some(writer) };
+        let write = sink.write(header);
+        (sink, vec![DiskOp::Remove(file), write])
     }
 
     /// Its zxid.
@@ -43,7 +44,7 @@ impl SnapshotSink {
 
     /// Whether all of it was handed over.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.writer.is_none()
     }
 
     fn write(&mut self, bytes: Vec<u8>) -> DiskOp {
@@ -54,15 +55,18 @@ impl SnapshotSink {
 
     /// More of the body.
     pub fn body(&mut self, bytes: Vec<u8>) -> Vec<DiskOp> {
-        self.checksum.update(&bytes);
+        if let Some(writer) = &mut self.writer {
+            writer.cover(&bytes);
+        }
         if bytes.is_empty() { Vec::new() } else { vec![self.write(bytes)] }
     }
 
     /// The body is complete.
     pub fn end(&mut self, digest: u64) -> Vec<DiskOp> {
-        self.ended = true;
         let mut trailer = Vec::new();
-        snapshot::put_trailer(&mut trailer, &mut self.checksum, self.zxid.wire(), digest);
+        if let Some(writer) = self.writer.take() {
+            writer.finish(&mut trailer, self.zxid, digest);
+        }
         vec![self.write(trailer), DiskOp::Sync(self.file.clone())]
     }
 }
