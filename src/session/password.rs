@@ -1,59 +1,60 @@
-//! Session ids and the passwords that let a client take its session along to another server.
+//! Session passwords and session ids, by the formulas that every member of a mixed ensemble must share.
+//!
+//! A password is the first 16 bytes of `java.util.Random` seeded with the session's id and a constant. It
+//! keeps mistakes apart, not attackers: ids are visible and the constant is public. Deliberately absent:
+//! the keyed password of ensembles that are all zkctl.
 
 use crate::ids::{SessionId, Sid};
+use crate::wire::connect::PASSWORD_LEN;
 
-/// Bytes of a password.
-pub const PASSWORD_LEN: usize = 16;
+/// `ZooKeeperServer.superSecret`.
+const SECRET: i64 = 0xb341_5c00;
+const MULTIPLIER: u64 = 0x5_deec_e66d;
+const MASK_48: u64 = (1 << 48) - 1;
 
-/// The constant of `ZooKeeperServer.superSecret`.
-const SECRET: i64 = 0xB341_5C00;
-
-/// The password of a session: java.util.Random seeded with id XOR a constant, as every server of a
-/// mixed ensemble must compute it (`ZooKeeperServer.generatePasswd`).
-pub fn password(id: SessionId) -> [u8; PASSWORD_LEN] {
-    const MULTIPLIER: u64 = 0x5_DEEC_E66D;
-    const MASK: u64 = (1 << 48) - 1;
-    let mut state = ((id.0 ^ SECRET) as u64 ^ MULTIPLIER) & MASK;
-    let mut out = [0; PASSWORD_LEN];
-    for chunk in out.chunks_exact_mut(4) {
-        state = state.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
-        // Random.nextBytes takes the low byte of each int first.
+/// The password of a session.
+pub fn of(session: SessionId) -> [u8; PASSWORD_LEN] {
+    let mut state = ((session.0 ^ SECRET) as u64 ^ MULTIPLIER) & MASK_48;
+    let mut password = [0; PASSWORD_LEN];
+    for chunk in password.chunks_exact_mut(4) {
+        state = state.wrapping_mul(MULTIPLIER).wrapping_add(0xb) & MASK_48;
+        // next(32); the lowest byte comes first.
         chunk.copy_from_slice(&((state >> 16) as u32).to_le_bytes());
     }
-    out
+    password
 }
 
-/// Whether `given` is the session's password, in constant time.
-pub fn password_matches(id: SessionId, given: &[u8]) -> bool {
-    let want = password(id);
-    if given.len() != want.len() {
+/// Whether `given` is the session's password; session 0 has none. Takes the same time wherever they differ.
+pub fn is_right(session: SessionId, given: &[u8]) -> bool {
+    let expected = of(session);
+    if session.0 == 0 || given.len() != expected.len() {
         return false;
     }
-    want.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    let difference = expected.iter().zip(given).fold(0, |d, (a, b)| d | (a ^ b));
+    std::hint::black_box(difference) == 0
 }
 
-/// Makes session ids: the server's id on top, then a time, then a count.
+/// Gives ids to new sessions of one server.
 #[derive(Clone, Debug)]
-pub struct IdSource {
+pub struct SessionIds {
     next: i64,
 }
 
-impl IdSource {
-    /// Ids of server `sid` that began at `wall_ms` (`SessionTrackerImpl.initializeNextSessionId`).
-    pub fn new(sid: Sid, wall_ms: i64) -> IdSource {
-        let time = (((wall_ms as u64) << 24) >> 8) as i64;
-        let next = (time & 0x00ff_ffff_ffff_ffff) | (sid.0 << 56);
-        // Long.MIN_VALUE is a container's ephemeralOwner.
-        IdSource { next: if next == i64::MIN { next + 1 } else { next } }
+impl SessionIds {
+    /// Ids of server `sid`: its lowest byte on top, then 40 bits of time, then a counter. `clock_ms` must
+    /// be later at every start of the server than it was at the last (the wall clock will do; nothing is
+    /// decided by it).
+    pub fn new(sid: Sid, clock_ms: u64) -> SessionIds {
+        let time = (clock_ms << 24) >> 8;
+        let next = (sid.0 << 56) | time as i64;
+        // The one number that means "container".
+        SessionIds { next: if next == i64::MIN { next + 1 } else { next } }
     }
 
-    /// The next id; never 0.
-    pub fn next_id(&mut self) -> SessionId {
+    /// A new id.
+    pub fn allocate(&mut self) -> SessionId {
         let id = SessionId(self.next);
         self.next = self.next.wrapping_add(1);
-        if self.next == 0 || self.next == i64::MIN {
-            self.next += 1;
-        }
         id
     }
 }
@@ -63,20 +64,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_original_computes_the_same_password() {
-        // new Random(0x100012345L ^ 0xB3415C00L).nextBytes(new byte[16])
-        let hex: String = password(SessionId(0x1_0001_2345)).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "f7a421c2f4dcc30729885237f0b3ca4e");
-        assert!(password_matches(SessionId(5), &password(SessionId(5))));
-        assert!(!password_matches(SessionId(5), &password(SessionId(6))));
-        assert!(!password_matches(SessionId(5), &[]));
+    fn passwords_are_the_originals() {
+        // new Random(0x100000000000001L ^ 0xB3415C00L).nextBytes, run on a JVM; see tests/golden/README.md.
+        let password = of(SessionId(0x0100_0000_0000_0001));
+        assert_eq!(password.map(|b| format!("{b:02x}")).concat(), GOLDEN);
+        assert!(is_right(SessionId(0x0100_0000_0000_0001), &password));
+        assert!(!is_right(SessionId(0x0100_0000_0000_0002), &password));
+        assert!(!is_right(SessionId(0), &of(SessionId(0))));
+        assert!(!is_right(SessionId(1), &password[..15]));
     }
 
+    const GOLDEN: &str = "054cc74a37327db215e702e20c73f005";
+
     #[test]
-    fn ids_carry_their_server() {
-        let mut source = IdSource::new(Sid(3), 1_700_000_000_000);
-        let first = source.next_id();
-        assert_eq!(first.0 >> 56, 3);
-        assert_eq!(source.next_id().0, first.0 + 1);
+    fn ids_carry_the_server_and_count_up() {
+        let mut ids = SessionIds::new(Sid(3), 0x12_3456_789a);
+        let first = ids.allocate();
+        assert_eq!(first.0 as u64, 0x0312_3456_789a_0000);
+        assert_eq!(ids.allocate().0, first.0 + 1);
+        assert_ne!(SessionIds::new(Sid(128), 0).allocate().0, i64::MIN);
+        assert!(SessionIds::new(Sid(200), 1).allocate().0 < 0);
     }
 }
