@@ -1,12 +1,12 @@
-//! Sessions: which exist, who owns them, when they end.
+//! Sessions: which exist, who owns them, when they end; their ids and passwords.
 //!
-//! `Sessions` is replicated: it changes by txns only. `Expiry` is the leader's, `Touched` a learner's.
-//! Deliberately absent: connections (`server`) and the clock.
+//! `SessionTable` is replicated and changes by txns only. `SessionTracker` is the leader's: deadlines,
+//! owners, and what is proposed but not yet decided. `Touches` is a learner's: who gave a sign of life.
+//! Deliberately absent: connections, and local sessions.
 
-mod expiry;
-mod password;
+pub mod password;
 mod table;
+mod tracker;
 
-pub use expiry::{Expiry, Touched};
-pub use password::{IdSource, PASSWORD_LEN, password, password_matches};
-pub use table::Sessions;
+pub use table::SessionTable;
+pub use tracker::{SessionTracker, Touches};

@@ -10,11 +10,10 @@ use super::log_reader::{End, LogReader};
 use super::names;
 use super::segment::Segment;
 use crate::format::snapshot::{self, TAIL_MAX, Verifier};
-use crate::ids::SessionId;
 use crate::limits;
-use crate::session::Sessions;
+use crate::session::SessionTable;
 use crate::tree::{Loader, Tree, TreeOptions};
-use crate::wire::txn::{Txn, TxnRecord};
+use crate::wire::txn::TxnRecord;
 use crate::zab::{self, History, Proposal, Trust};
 use crate::zxid::{Epoch, Zxid};
 use std::collections::VecDeque;
@@ -99,7 +98,7 @@ pub struct Recovered {
     /// The tree at the last zxid.
     pub tree: Tree,
     /// The sessions alive there.
-    pub sessions: Sessions,
+    pub sessions: SessionTable,
     /// What Zab needs.
     pub zab: zab::Recovered,
     /// Where appending goes on; `None` begins a new segment.
@@ -118,17 +117,6 @@ impl std::fmt::Debug for Recovered {
             .field("zab", &self.zab)
             .field("notes", &self.notes)
             .finish_non_exhaustive()
-    }
-}
-
-/// Applies a session's birth or end; the rest is the tree's.
-pub(crate) fn apply_to_sessions(sessions: &mut Sessions, session: SessionId, txn: &Txn<'_>) {
-    match txn {
-        Txn::CreateSession { timeout_ms } => sessions.create(session, *timeout_ms),
-        Txn::CloseSession { .. } => {
-            sessions.close(session);
-        }
-        _ => {}
     }
 }
 
@@ -152,7 +140,7 @@ impl Window {
 
 struct Replay {
     tree: Tree,
-    sessions: Sessions,
+    sessions: SessionTable,
     window: Window,
     last: Option<Zxid>,
     replayed: u64,
@@ -227,7 +215,7 @@ fn load_newest(
     options: &RecoveryOptions,
     has_logs: bool,
     notes: &mut Vec<String>,
-) -> Result<(Tree, Sessions), DiskError> {
+) -> Result<(Tree, SessionTable), DiskError> {
     let tree_options = TreeOptions { seed: options.seed, extended_types: options.extended_types };
     let mut why = "there is none".to_owned();
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
@@ -242,7 +230,7 @@ fn load_newest(
     if has_logs && !options.trust_empty {
         return Err(RecoveryError::NoSnapshot { why }.into());
     }
-    Ok((Tree::new(tree_options), Sessions::default()))
+    Ok((Tree::new(tree_options), SessionTable::new()))
 }
 
 /// Loads one snapshot; the inner error says why it is none.
@@ -250,7 +238,7 @@ fn load(
     disk: &mut dyn Disk,
     zxid: Zxid,
     options: TreeOptions,
-) -> Result<Result<(Tree, Sessions), String>, DiskError> {
+) -> Result<Result<(Tree, SessionTable), String>, DiskError> {
     const CHUNK: usize = 1 << 20;
     let file = FileRef::data(names::snapshot_name(zxid));
     let mut buffer = vec![0; snapshot::HEADER_LEN];
@@ -288,11 +276,7 @@ fn load(
         return Ok(Err(e.to_string()));
     }
     Ok(loader.finish(zxid).map_err(|e| e.to_string()).map(|(tree, alive)| {
-        let mut sessions = Sessions::default();
-        for (id, timeout_ms) in alive {
-            sessions.create(id, timeout_ms);
-        }
-        (tree, sessions)
+        (tree, SessionTable::from_loaded(alive))
     }))
 }
 
@@ -398,7 +382,7 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
         let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
         let record = TxnRecord::decode(&proposal.bytes).map_err(|e| bad(e.to_string()))?;
         replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
-        apply_to_sessions(&mut replay.sessions, record.header.session, &record.txn);
+        replay.sessions.apply(&record.header, &record.txn);
         replay.replayed += 1;
     }
     replay.window.push(proposal);

@@ -14,6 +14,7 @@ mod loader;
 pub mod path;
 pub mod watch;
 
+pub(crate) use apply::new_stat;
 pub use apply::{DigestCheck, Outcome, SubOutcome, Trigger};
 pub use image::{Border, CursorId};
 pub use loader::{LoadError, Loader, Progress};
@@ -82,19 +83,12 @@ pub struct TreeOptions {
     pub extended_types: bool,
 }
 
-/// The ephemerals of a session.
-#[derive(Clone, Debug, Default)]
-struct Owned {
-    nodes: BTreeSet<u32>,
-    path_bytes: usize,
-}
-
 /// The tree.
 pub struct Tree {
     options: TreeOptions,
     arena: Arena,
     acls: AclTable,
-    owners: BTreeMap<SessionId, Owned>,
+    owners: BTreeMap<SessionId, BTreeSet<u32>>,
     last_zxid: Zxid,
     digest: u64,
     data_bytes: u64,
@@ -176,7 +170,7 @@ impl Tree {
 
     /// How many ephemerals there are.
     pub fn ephemeral_count(&self) -> usize {
-        self.owners.values().map(|o| o.nodes.len()).sum()
+        self.owners.values().map(BTreeSet::len).sum()
     }
 
     /// The sessions that own ephemerals, in order.
@@ -187,12 +181,7 @@ impl Tree {
     /// The paths of a session's ephemerals.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = String> {
         let owned = self.owners.get(&session);
-        owned.into_iter().flat_map(|o| o.nodes.iter()).map(|&index| self.path_of(index))
-    }
-
-    /// Bytes of the paths of a session's ephemerals with their length prefixes: what its closeSession lists.
-    pub fn ephemeral_path_bytes(&self, session: SessionId) -> usize {
-        self.owners.get(&session).map_or(0, |o| o.path_bytes)
+        owned.into_iter().flatten().map(|&index| self.path_of(index))
     }
 
     /// How many different ACL lists are in use.
@@ -259,9 +248,7 @@ impl Tree {
         let node = self.arena.node(index);
         self.data_bytes += (path.len() + node.data_len()) as u64;
         if let OwnerKind::Session(session) = OwnerKind::of(node.owner(), self.options.extended_types) {
-            let owned = self.owners.entry(session).or_default();
-            owned.nodes.insert(index);
-            owned.path_bytes += path.len() + 4;
+            self.owners.entry(session).or_default().insert(index);
         }
     }
 
@@ -274,12 +261,10 @@ impl Tree {
             return;
         };
         if let Some(owned) = self.owners.get_mut(&session)
-            && owned.nodes.remove(&index)
+            && owned.remove(&index)
+            && owned.is_empty()
         {
-            owned.path_bytes -= path_len + 4;
-            if owned.nodes.is_empty() {
-                self.owners.remove(&session);
-            }
+            self.owners.remove(&session);
         }
     }
 
