@@ -46,7 +46,7 @@ pub mod storage;
 pub mod server;
 
 // floor 6
-//RT pub mod runtime;
+pub mod runtime;
 
 // floor 1': the operator's half
 pub mod client;

@@ -4,11 +4,12 @@
 //! disk; only then sleep. Decides nothing but the order of reading.
 
 use super::disk_thread::DiskThreads;
+use super::fs_disk::Directories;
 use super::logging;
 use super::sockets::{Got, Stream, Wrote};
 use crate::ids::{ConnId, LinkId};
 use crate::limits;
-use crate::server::{Action, Event, PeerPort, Server};
+use crate::server::{Action, Event, PeerPort, ProcessFacts, Server};
 use crate::time::{Millis, Now, WallMillis};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -78,6 +79,7 @@ pub(super) struct HotLoop {
     resolver: Sender<(LinkId, Option<SocketAddr>)>,
     dial_deadlines: VecDeque<(Instant, usize)>,
     dial_timeout: Duration,
+    dirs: Directories,
     exit: Option<(u8, String)>,
     buffer: Vec<u8>,
 }
@@ -93,6 +95,7 @@ pub(super) struct Parts {
     pub(super) began: Instant,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) dial_timeout: Duration,
+    pub(super) dirs: Directories,
 }
 
 impl HotLoop {
@@ -129,6 +132,7 @@ impl HotLoop {
             resolver,
             dial_deadlines: VecDeque::new(),
             dial_timeout: parts.dial_timeout,
+            dirs: parts.dirs,
             exit: None,
             buffer: vec![0; 64 << 10],
         })
@@ -443,6 +447,10 @@ impl HotLoop {
                     }
                 }
                 Action::Disk(batch) => batches.push(batch),
+                Action::GatherFacts => {
+                    let facts = self.facts();
+                    self.server.handle(self.now(), Event::Facts(facts), &mut again);
+                }
                 Action::Log(level, text) => logging::log(level, &text),
                 Action::Exit { code, reason } => self.exit = Some((code, reason)),
             }
@@ -457,6 +465,24 @@ impl HotLoop {
         let more = !again.is_empty();
         actions.append(&mut again);
         completed || more
+    }
+
+    fn facts(&self) -> ProcessFacts {
+        let size = |dir: &std::path::Path| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten();
+            entries.filter_map(|e| e.ok()?.metadata().ok()).map(|m| m.len()).sum()
+        };
+        let pages: u64 = std::fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|s| s.split(' ').nth(1)?.parse().ok())
+            .unwrap_or(0);
+        ProcessFacts {
+            open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count() as u64),
+            max_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX),
+            data_bytes: size(&self.dirs.data),
+            log_bytes: size(&self.dirs.log),
+            resident_bytes: pages * rustix::param::page_size() as u64,
+        }
     }
 
     fn send(&mut self, token: usize, bytes: Vec<u8>, tell: bool, actions: &mut Vec<Action>) {

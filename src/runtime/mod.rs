@@ -12,7 +12,7 @@ mod startup;
 
 pub use startup::{ServeFailure, exit_code};
 
-use crate::server::{Server, ServerParts};
+use crate::server::Server;
 use disk_thread::DiskThreads;
 use fs_disk::FsDisk;
 use hot_loop::{HotLoop, Parts};
@@ -44,7 +44,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeFailure> {
     startup::raise_file_limit();
     let dirs = startup::directories(&config)?;
     let _lock = startup::lock(&dirs)?;
-    let recovered = startup::recover(&config, &dirs)?;
+    let (recovered, seed) = startup::recover(&config, &dirs)?;
     for note in &recovered.notes {
         logging::warn(note);
     }
@@ -54,11 +54,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeFailure> {
     let stop = Arc::new(AtomicBool::new(false));
     let (poll, waker) = hot_loop::poll_and_waker().map_err(io)?;
     startup::on_signals(&stop, &waker).map_err(io)?;
-    let disk = DiskThreads::start(FsDisk::new(dirs.clone()), FsDisk::new(dirs), &waker).map_err(io)?;
+    let disk = DiskThreads::start(FsDisk::new(dirs.clone()), FsDisk::new(dirs.clone()), &waker).map_err(io)?;
     let dial_timeout = Duration::from_millis(config.cnx_timeout_ms.into());
-    let parts = startup::server_parts(&config, recovered);
-    let server = Server::new(ServerParts { ..parts });
-    let parts = Parts { poll, waker, server, disk, listeners, began, stop, dial_timeout };
+    let server = Server::new(startup::server_parts(&config, recovered, seed, &dirs));
+    let parts = Parts { poll, waker, server, disk, listeners, began, stop, dial_timeout, dirs };
     match HotLoop::new(parts).and_then(HotLoop::run).map_err(io)? {
         (0, _) => Ok(()),
         (code, reason) => Err(ServeFailure::new(code, reason)),

@@ -129,12 +129,12 @@ impl Server {
         };
         let mut used = 0;
         let verdict = loop {
-            let Some(client) = self.clients.get(&conn) else { return };
+            let Some(stage) = self.clients.get(&conn).map(|c| c.stage) else { return };
             let rest = &input[used..];
-            if client.stage == Stage::Silent && rest.len() >= 4 && self.on_word(now, conn, rest, out) {
+            if stage == Stage::Silent && rest.len() >= 4 && self.on_word(now, conn, rest, out) {
                 return;
             }
-            if client.stage == Stage::Opening || rest.is_empty() {
+            if stage == Stage::Opening || rest.is_empty() {
                 break Verdict::Stay;
             }
             match frame::next(rest, self.settings.frame_max) {

@@ -16,6 +16,21 @@ pub enum PeerPort {
     Quorum,
 }
 
+/// What only the runtime knows of its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// The most there may be.
+    pub max_files: u64,
+    /// Bytes in the snapshots' directory.
+    pub data_bytes: u64,
+    /// Bytes in the logs' directory.
+    pub log_bytes: u64,
+    /// Resident memory.
+    pub resident_bytes: u64,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -70,6 +85,8 @@ pub enum Event<'a> {
     Tick,
     /// Everything that was readable has been handed in: flush.
     TurnEnd,
+    /// The answer to `GatherFacts`.
+    Facts(ProcessFacts),
     /// Stop in order.
     Stop,
 }
@@ -123,6 +140,8 @@ pub enum Action {
     StopListening,
     /// Execute on the disk.
     Disk(Batch),
+    /// Hand in the process's facts: somebody asked.
+    GatherFacts,
     /// Say something in the log.
     Log(Level, String),
     /// End the process.

@@ -15,9 +15,10 @@ mod stats;
 mod transfer;
 mod writes;
 
-pub use event::{Action, Event, Level, PeerPort};
+pub use admin::VERSION;
+pub use event::{Action, Event, Level, PeerPort, ProcessFacts};
 pub use links::PeerAddress;
-pub use settings::{ServerParts, Settings};
+pub use settings::{ConfFacts, ServerParts, Settings};
 pub use stats::Stats;
 
 use crate::ids::{ConnId, LinkId, SessionId};
@@ -28,6 +29,7 @@ use crate::session::{SessionTable, SessionTracker, Touches};
 use crate::storage::{Batch, BatchDone, LogItem, Recovered, Storage, StorageEvent};
 use crate::time::{Millis, Now};
 use crate::tree::{CursorId, Tree, WatchTable};
+use crate::wire::words::Word;
 use crate::zab::{self, Input, Message, Reloaded, Service, Zab};
 use bytes::Bytes;
 use client::Client;
@@ -89,6 +91,8 @@ pub struct Server {
     outstanding: usize,
     snapshot_cursor: Option<CursorId>,
     batches: Vec<Batch>,
+    facts: ProcessFacts,
+    waiting_words: Vec<(ConnId, Word)>,
     stats: Stats,
     began: Millis,
     next_sweep: Millis,
@@ -128,6 +132,8 @@ impl Server {
             outstanding: 0,
             snapshot_cursor: None,
             batches: Vec::new(),
+            facts: ProcessFacts::default(),
+            waiting_words: Vec::new(),
             stats: Stats::default(),
             began: Millis(0),
             next_sweep: Millis(0),
@@ -182,6 +188,7 @@ impl Server {
                 self.flush(now, out);
                 return;
             }
+            Event::Facts(facts) => self.on_facts(now, facts, out),
             Event::Stop => {
                 self.stopping = true;
                 self.close_clients(out);
@@ -258,12 +265,7 @@ impl Server {
                     self.zab_input(now, Input::DialFailed);
                 }
             }
-            Z::Send { link, message } => {
-                if let Message::Snap(_) = &message {
-                    // What SendSnapshot adds comes right behind.
-                }
-                self.links.send(link, &message);
-            }
+            Z::Send { link, message } => self.links.send(link, &message),
             Z::SendSnapshot(link) => self.begin_sending(link),
             Z::Pong { link, zxid } => {
                 let touched = self.take_touched();

@@ -8,6 +8,21 @@ use crate::storage::{Recovered, StorageOptions};
 use crate::zab;
 use std::collections::BTreeMap;
 
+/// What only `conf` tells.
+#[derive(Clone, Debug, Default)]
+pub struct ConfFacts {
+    /// -1 for none.
+    pub client_port: i32,
+    /// -1 for none.
+    pub secure_client_port: i32,
+    /// With `version-2`.
+    pub data_dir: String,
+    /// With `version-2`.
+    pub data_log_dir: String,
+    /// -1 for the default.
+    pub listen_backlog: i32,
+}
+
 /// The fixed parts of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -35,8 +50,10 @@ pub struct Settings {
     pub rules: AuthRules,
     /// Which four-letter words are answered.
     pub whitelist: Whitelist,
-    /// What `conf` says, line by line.
-    pub conf: Vec<(String, String)>,
+    /// What `conf` says and nothing else needs.
+    pub conf: ConfFacts,
+    /// What `srvr` says behind `Zookeeper version: `.
+    pub version_line: String,
     /// What `envi` says, line by line.
     pub environment: Vec<(String, String)>,
     /// The member list's text and version, for `/zookeeper/config`.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 /// One of the two directories of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dir {
     /// `dataDir/version-2`: snapshots, epochs.
     Data,
