@@ -89,7 +89,8 @@ impl Server {
 
     pub(super) fn sweep_sessionless(&mut self, now: Now, out: &mut Vec<Action>) {
         let limit = self.settings.sessionless_ms;
-        let silent = self.clients.iter().filter(|(_, c)| c.stage == Stage::Silent && now.mono - c.opened > limit);
+        let silent =
+            self.clients.iter().filter(|(_, c)| c.stage == Stage::Silent && now.mono - c.opened > limit);
         for conn in silent.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.close_client(conn, out);
         }
@@ -270,7 +271,10 @@ impl Server {
         client.received += 1;
         let Some(op) = OpCode::from_wire(header.op) else {
             let zxid = self.tree.last_zxid().wire();
-            put_header_only(&mut client.out, ReplyHeader { xid: header.xid, zxid, err: ErrorCode::UNIMPLEMENTED });
+            put_header_only(
+                &mut client.out,
+                ReplyHeader { xid: header.xid, zxid, err: ErrorCode::UNIMPLEMENTED },
+            );
             return Verdict::Close("an unknown operation");
         };
         match op {
@@ -321,12 +325,8 @@ impl Server {
     fn on_auth(&mut self, conn: ConnId, request_xid: i32, body: &[u8]) -> Verdict {
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let Ok(packet) = AuthPacket::decode(body) else { return Verdict::Close("an addauth that is none") };
-        let proven = self.settings.rules.add_auth(
-            &mut client.identities,
-            client.ip,
-            packet.scheme,
-            packet.auth,
-        );
+        let proven =
+            self.settings.rules.add_auth(&mut client.identities, client.ip, packet.scheme, packet.auth);
         client.encode_identities();
         let err = proven.err().unwrap_or(ErrorCode::OK);
         put_header_only(&mut client.out, ReplyHeader { xid: request_xid, zxid: 0, err });

@@ -119,7 +119,8 @@ impl Server {
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
             let Some(sending) = &mut link.sending else { continue };
-            let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
+            let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX
+                && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
             if !sending.drained && !hurry {
                 continue;
             }

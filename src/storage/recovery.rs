@@ -275,9 +275,10 @@ fn load(
     if let Err(e) = verifier.tail(&buffer) {
         return Ok(Err(e.to_string()));
     }
-    Ok(loader.finish(zxid).map_err(|e| e.to_string()).map(|(tree, alive)| {
-        (tree, SessionTable::from_loaded(alive))
-    }))
+    Ok(loader
+        .finish(zxid)
+        .map_err(|e| e.to_string())
+        .map(|(tree, alive)| (tree, SessionTable::from_loaded(alive))))
 }
 
 /// Replays what lies behind `from`; returns where appending goes on.
