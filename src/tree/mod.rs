@@ -9,6 +9,7 @@
 mod acl_table;
 mod apply;
 mod arena;
+mod audit;
 mod image;
 mod loader;
 pub mod path;
