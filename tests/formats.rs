@@ -59,7 +59,7 @@ fn replay(tree: &mut Tree, sessions: &mut SessionTable, body: &[u8]) -> DigestCh
 /// A snapshot's tree and sessions, fed in chunks of `chunk` bytes, seals checked.
 fn load(file: &[u8], zxid: u64, chunk: usize) -> (Tree, SessionTable, snapshot::Tail) {
     let mut verifier = snapshot::Verifier::begin(&file[..snapshot::HEADER_LEN]).unwrap();
-    let mut loader = Loader::new(OPTIONS);
+    let mut loader = Loader::new(OPTIONS, 0);
     let (mut from, mut to) = (snapshot::HEADER_LEN, snapshot::HEADER_LEN);
     let body_end = loop {
         to = (to + chunk).min(file.len());

@@ -222,7 +222,7 @@ impl World {
     }
 
     fn replay(&self, image: &[u8], zxid: Zxid, digest: u64, from: Zxid, last: &[u8]) {
-        let mut loader = Loader::new(OPTIONS);
+        let mut loader = Loader::new(OPTIONS, 0);
         let mut at = 0;
         for end in (0..image.len() + 97).step_by(97) {
             at += loader.push(&image[at..end.min(image.len())]).unwrap().consumed;

@@ -32,12 +32,11 @@ impl Tree {
             assert_eq!(node.first_child == NIL, children.is_empty());
             bytes += (path.len() + node.data_len()) as u64;
             if super::is_hidden(&path) {
-                assert!(node.is_hidden() && node.digest == 0);
+                assert!(node.is_hidden() && node.digest() == 0);
             } else {
                 let crc = content_crc(path.as_bytes(), node.data());
                 assert_eq!(node.content_crc, crc, "content of {path}");
-                assert_eq!(node.digest, node_digest(crc, &node.stat()), "digest of {path}");
-                digest = digest.wrapping_add(node.digest.into());
+                digest = digest.wrapping_add(node_digest(crc, &node.stat()).into());
             }
             if let OwnerKind::Session(session) = OwnerKind::of(node.owner(), self.options.extended_types) {
                 owned.entry(session).or_insert_with(Vec::new).push(index);
