@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +19,7 @@ use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::quorum::AuthInfo;
 use zkctl::wire::reply::{ReplyHeader, put_event, put_header_only};
-use zkctl::wire::request::{AuthPacket, RequestHeader};
+use zkctl::wire::request::{AuthPacket, MultiOps, RequestHeader, SetWatches};
 use zkctl::wire::txn::{Txn, TxnRecord};
 use zkctl::wire::words::{self, Mode, ServerReport};
 use zkctl::wire::{errcode::ErrorCode, frame};
@@ -439,6 +440,73 @@ fn the_originals_dialogue_is_repeated_byte_for_byte() {
         assert_eq!(conn.out, conn.expected, "connection {id} was sent more than the original sends");
     }
     assert!(replayed.log.is_empty(), "{} logged txns were not asked for", replayed.log.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Damaged txns are refused or applied, and never anything worse.
+    #[test]
+    fn damaged_txns_do_no_more_than_fail(which in 0..60usize, at in 0..400usize, byte: u8, cut in 0..400usize) {
+        let (mut tree, mut sessions) = (Tree::new(OPTIONS), SessionTable::new());
+        for (i, body) in txns().iter().enumerate() {
+            let mut body = body.clone();
+            if i % 60 == which {
+                let len = body.len();
+                body[at % len] = byte;
+                body.truncate(if cut < len { cut } else { len });
+            }
+            if TxnRecord::decode(&body).is_ok() {
+                replay(&mut tree, &mut sessions, &body);
+            }
+        }
+        let cursor = tree.open_cursor(sessions.iter());
+        let mut out = Vec::new();
+        while !tree.read_cursor(cursor, 64, &mut out) {}
+        let mut loader = Loader::new(OPTIONS, 0);
+        prop_assert!(loader.push(&out).unwrap().done);
+        prop_assert_eq!(loader.finish(tree.last_zxid()).unwrap().0.digest(), tree.digest());
+    }
+
+    /// Damaged images are refused by the loader or by their checksum.
+    #[test]
+    fn damaged_snapshots_are_never_taken_for_whole(at in 0..3000usize, flip in 1..=255u8, hint: u64) {
+        let mut file = golden(SNAPSHOTS[1].0);
+        let at = at % file.len();
+        file[at] ^= flip;
+        let Ok(mut verifier) = snapshot::Verifier::begin(&file[..snapshot::HEADER_LEN]) else { return Ok(()) };
+        let mut loader = Loader::new(OPTIONS, hint);
+        let Ok(progress) = loader.push(&file[snapshot::HEADER_LEN..]) else { return Ok(()) };
+        if progress.done {
+            let end = snapshot::HEADER_LEN + progress.consumed;
+            verifier.cover(&file[snapshot::HEADER_LEN..end]);
+            prop_assert!(verifier.tail(&file[end..]).is_err());
+        }
+    }
+
+    /// Whatever a client or a server sends, decoding it comes to an end.
+    #[test]
+    fn arbitrary_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = ConnectRequest::decode(&bytes);
+        let _ = ConnectResponse::decode(&bytes);
+        let _ = TxnRecord::decode(&bytes);
+        let _ = MultiOps::new(&bytes).count();
+        let _ = SetWatches::decode(OpCode::SetWatches2, &bytes);
+        let _ = ServerReport::parse(&String::from_utf8_lossy(&bytes));
+        let _ = words::recognise(&bytes);
+        let _ = Loader::new(OPTIONS, 0).push(&bytes);
+        let _ = txn_log::Records::new(&bytes, 0).count();
+        let tree = Tree::new(OPTIONS);
+        let rules = AuthRules::default();
+        for op in (0..110).filter_map(OpCode::from_wire) {
+            let mut reads = Reads { tree: &tree, watches: &mut WatchTable::new(1), rules: &rules };
+            let (session, conn) = (SessionId(1), ConnId(1));
+            let request = ReadRequest { xid: 1, op, body: &bytes, session, conn, identities: &[] };
+            let mut out = Vec::new();
+            reads.answer(&request, &mut out);
+            prop_assert!(frame::next(&out, 1 << 20).is_ok());
+        }
+    }
 }
 
 /// A body that is no jute never gets further than its error.

@@ -158,7 +158,11 @@ impl Tree {
     fn apply_create(&mut self, header: &TxnHeader, create: &CreateTxn<'_>, events: Events<'_>) -> Change {
         let (above, name) = path::split(create.path).ok_or(ErrorCode::NONODE)?;
         let parent = self.arena.find(above.as_bytes()).ok_or(ErrorCode::NONODE)?;
-        let existing = if name.is_empty() { Some(ROOT) } else { self.arena.child(parent, name.as_bytes()) };
+        let existing = match name {
+            "" if create.path == "/" => Some(ROOT),
+            "" => return Err(ErrorCode::BADARGUMENTS),
+            _ => self.arena.child(parent, name.as_bytes()),
+        };
         let acl = self.acls.intern(create.acl);
         if let Some(existing) = existing {
             self.save_before(existing);

@@ -123,8 +123,9 @@ impl Loader {
                 }
                 self.node_bytes += (reader.position() - from) as u64;
                 if self.tree.arena.live() == SAMPLE {
-                    let rest = self.size_hint.saturating_sub(self.node_bytes) as usize;
-                    self.tree.arena.reserve(rest / (self.node_bytes as usize / SAMPLE).max(1));
+                    let rest = self.size_hint.saturating_sub(self.node_bytes);
+                    let more = (rest / (self.node_bytes / SAMPLE as u64).max(1)) as usize;
+                    self.tree.arena.reserve(more.min(limits::LOAD_RESERVE_ZNODES));
                 }
             }
             Stage::Done => {}
