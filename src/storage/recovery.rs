@@ -248,7 +248,8 @@ fn load(
         Err(e) => return Ok(Err(e.to_string())),
     };
     buffer.clear();
-    let mut loader = Loader::new(options);
+    let size = disk.len(&file)?.unwrap_or(0);
+    let mut loader = Loader::new(options, size);
     loop {
         let had = buffer.len();
         buffer.resize(had + CHUNK, 0);
