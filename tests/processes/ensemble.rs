@@ -117,7 +117,7 @@ pub(crate) fn three_servers(dir: &std::path::Path, lines: &str) -> Vec<Server> {
 impl Drop for Ensemble {
     fn drop(&mut self) {
         self.servers.iter_mut().filter(|_| !std::thread::panicking()).for_each(Server::kill);
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && std::env::var_os("KEEP_DIRS").is_none() {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
