@@ -59,7 +59,8 @@ impl Server {
             && entry.kind == LinkKind::Quorum
         {
             let options = TreeOptions { seed: self.settings.seed, ..self.tree.options() };
-            entry.receiving = Some(Receiving { zxid: *zxid, loader: Some(Box::new(Loader::new(options))) });
+            entry.receiving =
+                Some(Receiving { zxid: *zxid, loader: Some(Box::new(Loader::new(options, 0))) });
             self.abandon_snapshot();
             self.storage.begin_incoming(*zxid);
         }
