@@ -1,3 +1,5 @@
 //! Operating ensembles: inventory, facts, plan, steps, verbs.
 
+pub mod host;
 pub mod inventory;
+pub mod render;
