@@ -2,4 +2,5 @@
 
 pub mod host;
 pub mod inventory;
+pub mod remote;
 pub mod render;
