@@ -2,5 +2,6 @@
 
 pub mod host;
 pub mod inventory;
+pub mod plan;
 pub mod remote;
 pub mod render;

@@ -50,12 +50,9 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
     for (dir, mode) in [(&node.data, 0o750), (&node.txlog, 0o750), (&node.logs, 0o755)] {
         directory(dir, mode, owner, &mut changed)?;
     }
-    let mut reload = false;
     for spec in &wanted.files {
-        let mine = spec.path.starts_with(&format!("{}/", node.dir)) || spec.path.starts_with(&node.data);
-        if file(spec, if mine { owner } else { None })? {
+        if file(spec, owner)? {
             changed.push(format!("wrote {}", spec.path));
-            reload |= spec.path == probe::unit_file(node);
         }
     }
     link(node, &wanted.release, &mut changed)?;
@@ -68,10 +65,13 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
             }
         }
     }
-    if wanted.systemd && reload {
-        control::systemctl(node, &["daemon-reload"])?;
-        control::systemctl(node, &["enable", &node.unit])?;
-        changed.push(format!("enabled {}", node.unit));
+    if let Some(content) = &wanted.unit {
+        let unit = FileSpec { path: probe::unit_file(node), content: content.clone(), mode: 0o644 };
+        if file(&unit, None)? {
+            control::systemctl(node, &["daemon-reload"])?;
+            control::systemctl(node, &["enable", &node.unit])?;
+            changed.push(format!("wrote and enabled {}", unit.path));
+        }
     }
     Ok(changed)
 }

@@ -16,6 +16,7 @@ pub use drop_in::{DropIn, drop_in};
 pub use probe::probe;
 pub use protocol::{Request, Response};
 pub use srvr::{Mode, Srvr};
+pub(crate) use state::sha256;
 pub use state::{State, write_state};
 
 /// Answers one request of the operator's side.

@@ -191,8 +191,8 @@ pub struct ApplyRequest {
     pub release: String,
     /// Whether this is the ensemble's first start ever.
     pub initialize: bool,
-    /// Whether the node runs under systemd.
-    pub systemd: bool,
+    /// The systemd unit's content, where the node runs under systemd.
+    pub unit: Option<String>,
 }
 
 /// What to wait for.
