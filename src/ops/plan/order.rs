@@ -59,6 +59,11 @@ impl Standings {
         self.servers.iter().find(|(_, s)| s.leads).map(|(sid, _)| *sid)
     }
 
+    /// Whether a server follows or leads.
+    pub fn is_established(&self, sid: Sid) -> bool {
+        self.servers.get(&sid).is_some_and(|s| s.established)
+    }
+
     fn votes(&self, sid: Sid) -> bool {
         self.servers.get(&sid).is_some_and(|s| s.list.get(sid).is_some_and(|m| m.votes()))
     }
@@ -97,21 +102,25 @@ impl Standings {
     /// What would be missing if a server stopped now: `None` when the others go on serving writes, else how many
     /// voters would be up and how many are needed, by the list of whoever counts.
     pub fn missing_without(&self, sid: Sid) -> Option<(usize, usize)> {
+        self.missing_without_all(&[sid])
+    }
+
+    /// As `missing_without`, for several servers that stop for good.
+    pub fn missing_without_all(&self, sids: &[Sid]) -> Option<(usize, usize)> {
         let mut rest = self.established();
-        rest.remove(&sid);
-        match self.leader() {
-            Some(leader) if leader != sid => {
-                let (seen, needed) = self.count(leader, &rest);
-                (seen < needed).then_some((seen, needed))
-            }
-            _ => {
-                if !self.electable(&rest).is_empty() {
-                    return None;
-                }
-                let counts = rest.iter().map(|s| self.count(*s, &rest));
-                Some(counts.min_by_key(|(seen, needed)| needed - seen.min(needed)).unwrap_or((0, 1)))
-            }
+        sids.iter().for_each(|sid| {
+            rest.remove(sid);
+        });
+        if let Some(leader) = self.leader().filter(|l| !sids.contains(l)) {
+            let (seen, needed) = self.count(leader, &rest);
+            return (seen < needed).then_some((seen, needed));
         }
+        if !self.electable(&rest).is_empty() {
+            return None;
+        }
+        let counts = rest.iter().map(|s| self.count(*s, &rest));
+        let needed = self.servers.values().map(|s| s.list.majority()).max().unwrap_or(1);
+        Some(counts.min_by_key(|(seen, needed)| needed - seen.min(needed)).unwrap_or((0, needed)))
     }
 
     /// Restarts one server with a new list, or starts it if it was down.
