@@ -7,10 +7,11 @@ pub const JUTE_MAX_BUFFER: usize = 0xf_ffff;
 pub const JUTE_EXTRA: usize = JUTE_MAX_BUFFER;
 /// The largest txn record accepted from a log or a peer.
 pub const TXN_BYTES_MAX: usize = JUTE_MAX_BUFFER + JUTE_EXTRA;
-/// Committed proposals kept in memory for DIFF (`zookeeper.commitLogCount`).
-pub const COMMITTED_WINDOW_TXNS: usize = 500;
-/// Bytes the committed window may hold: 500 txns of 1 MB must not eat the machine.
-pub const COMMITTED_WINDOW_BYTES: usize = 64 << 20;
+/// Proposals kept in memory for DIFF: the original keeps 500 (`zookeeper.commitLogCount`); more, so
+/// that a learner which missed a restart's worth of small writes is served from memory.
+pub const COMMITTED_WINDOW_TXNS: usize = 50_000;
+/// Bytes the committed window may hold: txns of 1 MB must not eat the machine.
+pub const COMMITTED_WINDOW_BYTES: usize = 16 << 20;
 /// The largest message on an election link (the original's `PACKETMAXSIZE`).
 pub const ELECTION_MESSAGE_MAX: usize = 1024 * 512;
 /// The longest address list in an election link's first message.

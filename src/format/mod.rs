@@ -1,1 +1,7 @@
-//! The bytes of log and snapshot files.
+//! Files: txn log records and snapshots, as bytes to typed records and back.
+//!
+//! Deliberately absent: reading and writing files (`runtime`), when to do so (`storage`), and what a
+//! znode is (`tree`).
+
+pub mod snapshot;
+pub mod txn_log;

@@ -7,7 +7,8 @@
 mod read;
 mod write;
 
-pub use read::{Error, Reader};
+pub use read::{Error, Reader, Strings};
 pub use write::{
-    put_bool, put_buffer, put_i32, put_i64, put_null, put_string, put_strings, put_u8, put_vec_len,
+    put_bool, put_buffer, put_buffer_or_null, put_i32, put_i64, put_null, put_string, put_strings, put_u8,
+    put_vec_len,
 };

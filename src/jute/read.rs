@@ -145,4 +145,64 @@ impl<'a> Reader<'a> {
         }
         Ok(Some(len))
     }
+
+    /// A vector of strings, checked and left where it is; null reads as empty.
+    pub fn strings(&mut self) -> Result<Strings<'a>, Error> {
+        let count = self.vec_len()?.unwrap_or(0);
+        let rest = self.rest();
+        let from = self.at;
+        for _ in 0..count {
+            self.string()?;
+        }
+        Ok(Strings { raw: &rest[..self.at - from], count })
+    }
+}
+
+/// A borrowed vector of strings whose bytes have been checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strings<'a> {
+    raw: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Strings<'a> {
+    /// How many there are.
+    pub fn len(self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    /// The strings in order.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        let mut reader = Reader::new(self.raw);
+        (0..self.count).map_while(move |_| reader.string().ok())
+    }
+
+    /// The strings as they stand on the wire, without the count.
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_of_strings_stay_in_place() {
+        let mut bytes = Vec::new();
+        crate::jute::put_strings(&mut bytes, ["/a", "", "/c"].into_iter());
+        let mut reader = Reader::new(&bytes);
+        let strings = reader.strings().unwrap();
+        assert!(reader.is_done());
+        assert_eq!(strings.iter().collect::<Vec<_>>(), ["/a", "", "/c"]);
+        assert!(Reader::new(&[0xff; 4]).strings().unwrap().is_empty());
+        for cut in 0..bytes.len() {
+            assert!(Reader::new(&bytes[..cut]).strings().is_err());
+        }
+    }
 }

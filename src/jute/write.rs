@@ -34,6 +34,17 @@ pub fn put_buffer(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// A buffer, or null.
+///
+/// # Panics
+/// As `put_buffer`.
+pub fn put_buffer_or_null(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => put_buffer(out, bytes),
+        None => put_null(out),
+    }
+}
+
 /// A string with its length in bytes.
 pub fn put_string(out: &mut Vec<u8>, text: &str) {
     put_buffer(out, text.as_bytes());

@@ -1,1 +1,417 @@
 //! One server: Zab, tree, sessions, storage and client connections, without IO.
+//!
+//! Same contract as below: `handle(now, event, &mut actions)` and `next_deadline()`. Everything is
+//! gathered per turn: one piece of bytes per connection and link, one log batch. Deliberately
+//! absent: sockets, files, clocks, threads.
+
+mod admin;
+mod client;
+mod clients;
+mod deliver;
+mod event;
+mod links;
+mod settings;
+mod stats;
+mod transfer;
+mod writes;
+
+pub use admin::VERSION;
+pub use event::{Action, Event, Level, PeerPort, ProcessFacts};
+pub use links::PeerAddress;
+pub use settings::{ConfFacts, ServerParts, Settings};
+pub use stats::Stats;
+
+use crate::ids::{ConnId, LinkId, SessionId};
+use crate::keyed_map::KeyedMap;
+use crate::pipeline::Prepare;
+use crate::session::password::SessionIds;
+use crate::session::{SessionTable, SessionTracker, Touches};
+use crate::storage::{Batch, BatchDone, LogItem, Recovered, Storage, StorageEvent};
+use crate::time::{Millis, Now};
+use crate::tree::{CursorId, Tree, WatchTable};
+use crate::wire::words::Word;
+use crate::zab::{self, Input, Message, Reloaded, Service, Zab};
+use bytes::Bytes;
+use client::Client;
+use links::{FromPeer, Links};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+/// Exit codes of the original that the core uses; others are the runtime's.
+mod exit {
+    /// The disk failed, or what it holds is broken.
+    pub(super) const DISK: u8 = 1;
+    /// A txn that cannot be applied.
+    pub(super) const UNMATCHED: u8 = 12;
+}
+
+/// What only a leader (or a standalone server) has.
+struct Reign {
+    tracker: SessionTracker,
+    prepare: Prepare,
+    /// Who waits for which barrier.
+    syncs: BTreeMap<u64, SyncOrigin>,
+}
+
+/// Who asked for a sync.
+enum SyncOrigin {
+    Client(ConnId, i32),
+    Learner(LinkId),
+}
+
+/// What only a learner has.
+#[derive(Default)]
+struct Tenure {
+    link: Option<LinkId>,
+    touches: Touches,
+    /// Syncs asked of the leader, in order: its answers carry no name.
+    syncs: VecDeque<(ConnId, i32)>,
+    /// Sessions asked about.
+    revalidations: BTreeMap<SessionId, ConnId>,
+}
+
+/// One server.
+pub struct Server {
+    settings: Settings,
+    zab: Zab,
+    zab_out: Vec<zab::Action>,
+    storage: Storage,
+    links: Links,
+    tree: Tree,
+    sessions: SessionTable,
+    watches: WatchTable,
+    service: Service,
+    reign: Option<Reign>,
+    tenure: Tenure,
+    session_ids: SessionIds,
+    clients: BTreeMap<ConnId, Client>,
+    by_session: KeyedMap<SessionId, ConnId>,
+    per_ip: BTreeMap<IpAddr, usize>,
+    dirty: Vec<ConnId>,
+    outstanding: usize,
+    snapshot_cursor: Option<CursorId>,
+    batches: Vec<Batch>,
+    facts: ProcessFacts,
+    waiting_words: Vec<(ConnId, Word)>,
+    stats: Stats,
+    began: Millis,
+    next_sweep: Millis,
+    stopping: bool,
+    exited: bool,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("zab", &self.zab).field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server over what its disk held.
+    pub fn new(parts: ServerParts) -> Server {
+        let ServerParts { settings, recovered } = parts;
+        let storage = Storage::new(settings.storage.clone(), &recovered);
+        let zab = Zab::new(settings.zab.clone(), recovered.zab);
+        let seed = settings.seed;
+        Server {
+            zab,
+            zab_out: Vec::new(),
+            storage,
+            links: Links::new(settings.me, settings.members.clone()),
+            tree: recovered.tree,
+            sessions: recovered.sessions,
+            watches: WatchTable::new(seed),
+            service: Service::Down,
+            reign: None,
+            tenure: Tenure::default(),
+            session_ids: SessionIds::new(settings.me, settings.began_wall_ms as u64),
+            clients: BTreeMap::new(),
+            by_session: KeyedMap::new(seed),
+            per_ip: BTreeMap::new(),
+            dirty: Vec::new(),
+            outstanding: 0,
+            snapshot_cursor: None,
+            batches: Vec::new(),
+            facts: ProcessFacts::default(),
+            waiting_words: Vec::new(),
+            stats: Stats::default(),
+            began: Millis(0),
+            next_sweep: Millis(0),
+            stopping: false,
+            exited: false,
+            settings,
+        }
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.began = now.mono;
+        self.zab.start(now.mono, &mut self.zab_out);
+        self.drain(now, out);
+        self.flush(now, out);
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
+        if self.exited {
+            return;
+        }
+        match event {
+            Event::ClientOpened { conn, ip, port } => self.on_client_opened(now, conn, ip, port, out),
+            Event::ClientBytes { conn, bytes } => self.on_client_bytes(now, conn, bytes, out),
+            Event::ClientClosed(conn) => self.forget_client(conn),
+            Event::PeerAccepted { link, port } => {
+                let from = self.links.on_accepted(link, port);
+                self.on_peer(now, from);
+            }
+            Event::PeerDialled(link) => {
+                let from = self.links.on_dialled(link, out);
+                self.on_peer(now, from);
+            }
+            Event::PeerDialFailed { link, refused } => {
+                let from = self.links.on_dial_failed(link, refused);
+                self.on_peer(now, from);
+            }
+            Event::PeerBytes { link, bytes } => self.on_peer_bytes(now, link, bytes, out),
+            Event::PeerDrained(link) => self.on_drained(link),
+            Event::PeerClosed(link) => {
+                let (from, cursor) = self.links.on_closed(link);
+                if let Some(cursor) = cursor {
+                    self.tree.close_cursor(cursor);
+                }
+                self.on_peer(now, from);
+            }
+            Event::Disk(done) => self.on_disk(now, done, out),
+            Event::Tick => self.on_tick(now, out),
+            Event::TurnEnd => {
+                self.drain(now, out);
+                self.flush(now, out);
+                return;
+            }
+            Event::Facts(facts) => self.on_facts(now, facts, out),
+            Event::Stop => {
+                self.stopping = true;
+                self.close_clients(out);
+            }
+        }
+        self.drain(now, out);
+    }
+
+    /// When `Event::Tick` is wanted next.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let reign = self.reign.as_ref().and_then(|r| r.tracker.next_deadline());
+        let sweep = (!self.clients.is_empty()).then_some(self.next_sweep);
+        let own = [self.zab.next_deadline(), self.storage.next_deadline(), reign, sweep];
+        own.into_iter().flatten().min()
+    }
+
+    /// Whether clients' bytes are taken now; false while too many requests are in flight.
+    pub fn takes_client_bytes(&self) -> bool {
+        self.outstanding < self.settings.outstanding_max.max(1)
+    }
+
+    fn zab_input(&mut self, now: Now, input: Input) {
+        self.zab.handle(now.mono, input, &mut self.zab_out);
+    }
+
+    fn on_peer(&mut self, now: Now, from: Option<FromPeer>) {
+        let Some(from) = from else { return };
+        let input = match from {
+            FromPeer::ElectionUp(peer) => Input::ElectionUp(peer),
+            FromPeer::ElectionGone(peer) => Input::ElectionGone(peer),
+            FromPeer::Notified(from, notification) => Input::Notified { from, notification },
+            FromPeer::Dialled(link) => Input::Dialled(link),
+            FromPeer::DialFailed => Input::DialFailed,
+            FromPeer::Accepted(link) => Input::Accepted(link),
+            FromPeer::QuorumDown(link) => Input::LinkDown(link),
+        };
+        self.zab_input(now, input);
+    }
+
+    fn on_peer_bytes(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Vec<Action>) {
+        let Some(entry) = self.links.get_mut(link) else { return };
+        entry.inbound.extend_from_slice(bytes);
+        match entry.kind {
+            links::LinkKind::Quorum => self.on_quorum_bytes(now, link, out),
+            links::LinkKind::QuorumDialling => {}
+            _ => {
+                let mut from = Vec::new();
+                self.links.on_election_bytes(link, out, &mut from);
+                for from in from {
+                    self.on_peer(now, Some(from));
+                }
+            }
+        }
+    }
+
+    /// Carries out what Zab wants, until it wants nothing more.
+    fn drain(&mut self, now: Now, out: &mut Vec<Action>) {
+        while !self.zab_out.is_empty() {
+            for action in std::mem::take(&mut self.zab_out) {
+                self.carry_out(now, action, out);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, action: zab::Action, out: &mut Vec<Action>) {
+        use zab::Action as Z;
+        match action {
+            Z::Notify { to, notification } => self.links.notify(to, &notification),
+            Z::Connect(peer) => self.links.connect(peer, out),
+            Z::Listen => out.push(Action::Listen),
+            Z::StopListening => out.push(Action::StopListening),
+            Z::Dial(leader) => {
+                if !self.links.dial_leader(leader, out) {
+                    self.zab_input(now, Input::DialFailed);
+                }
+            }
+            Z::Send { link, message } => self.links.send(link, &message),
+            Z::SendSnapshot(link) => self.begin_sending(link),
+            Z::Pong { link, zxid } => {
+                let touched = self.take_touched();
+                self.links.send(link, &Message::Ping { zxid, touched });
+            }
+            Z::CloseLink { link, reason } => {
+                out.push(Action::Log(Level::Debug, format!("link closed: {reason}")));
+                if let Some(cursor) = self.links.close(link, out) {
+                    self.tree.close_cursor(cursor);
+                }
+            }
+            Z::Append { ticket, proposal } => self.storage.submit(ticket, LogItem::Append(proposal)),
+            Z::WriteAcceptedEpoch { ticket, epoch } => {
+                self.storage.submit(ticket, LogItem::AcceptedEpoch(epoch));
+            }
+            Z::WriteCurrentEpoch { ticket, epoch } => {
+                self.storage.submit(ticket, LogItem::CurrentEpoch(epoch));
+            }
+            Z::Truncate { ticket, to, reload } => {
+                if reload {
+                    self.abandon_snapshot();
+                }
+                self.storage.submit(ticket, LogItem::Truncate { to, reload });
+            }
+            Z::InstallSnapshot { ticket, zxid } => self.storage.submit(ticket, LogItem::Install(zxid)),
+            Z::Initialise { ticket } => self.storage.submit(ticket, LogItem::Initialise),
+            Z::Trust { ticket } => self.storage.submit(ticket, LogItem::Trust),
+            Z::Deliver(proposal) => self.deliver(now, &proposal, out),
+            Z::Serve(service) => self.on_service(now, service, out),
+            Z::BarrierPassed(id) => self.on_barrier(now, id, out),
+            Z::Carried { link, learner, message } => self.on_carried(now, link, learner, message, out),
+            Z::Note(text) => out.push(Action::Log(Level::Info, text)),
+        }
+    }
+
+    fn take_touched(&mut self) -> Bytes {
+        let mut body = Vec::new();
+        for (session, timeout_ms) in self.tenure.touches.take() {
+            crate::jute::put_i64(&mut body, session.0);
+            crate::jute::put_i32(&mut body, timeout_ms);
+        }
+        body.into()
+    }
+
+    fn on_service(&mut self, now: Now, service: Service, out: &mut Vec<Action>) {
+        out.push(Action::Log(Level::Info, format!("service: {service:?}")));
+        self.service = service;
+        self.reign = None;
+        self.tenure = Tenure::default();
+        match service {
+            Service::Down => {
+                self.stats.looking += 1;
+                self.close_clients(out);
+                return;
+            }
+            Service::Leading(_) | Service::Standalone => {
+                let seed = self.settings.seed;
+                self.reign = Some(Reign {
+                    tracker: SessionTracker::new(self.settings.tick_ms, seed, &self.sessions, now.mono),
+                    prepare: Prepare::new(self.settings.rules.clone(), seed, &self.tree),
+                    syncs: BTreeMap::new(),
+                });
+            }
+            Service::Following { link, .. } | Service::Observing { link, .. } => {
+                self.tenure.link = Some(link);
+            }
+        }
+        if service != Service::Standalone {
+            let (text, version) = &self.settings.config_text;
+            self.tree.set_config(text.as_bytes(), *version, now.wall.0);
+        }
+    }
+
+    fn on_disk(&mut self, now: Now, done: BatchDone, out: &mut Vec<Action>) {
+        let mut events = Vec::new();
+        self.storage.on_done(done, &mut events);
+        for event in events {
+            match event {
+                StorageEvent::Done(ticket) => self.zab_input(now, Input::DiskDone(ticket)),
+                StorageEvent::Reloaded(recovered) => self.on_reloaded(now, *recovered),
+                StorageEvent::SnapshotWritten(zxid) => {
+                    self.stats.snapshots += 1;
+                    out.push(Action::Log(Level::Info, format!("snapshot {zxid} is on disk")));
+                }
+                StorageEvent::Failed(error) => {
+                    self.exit(exit::DISK, format!("the disk failed: {error}; not trying again"), out);
+                }
+            }
+        }
+    }
+
+    fn on_reloaded(&mut self, now: Now, recovered: Recovered) {
+        self.tree = recovered.tree;
+        self.sessions = recovered.sessions;
+        let zab::Recovered { last, window, .. } = recovered.zab;
+        self.zab_input(now, Input::Reloaded(Reloaded { last, window }));
+    }
+
+    fn exit(&mut self, code: u8, reason: String, out: &mut Vec<Action>) {
+        self.exited = true;
+        out.push(Action::Exit { code, reason });
+    }
+
+    fn on_tick(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.zab_input(now, Input::Tick);
+        self.drain(now, out);
+        self.expire_sessions(now);
+        if now.mono >= self.next_sweep {
+            self.next_sweep = now.mono + 1000;
+            self.sweep_sessionless(now, out);
+        }
+    }
+
+    /// The end of a turn: everything gathered leaves at once.
+    fn flush(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.zab.on_turn_end();
+        self.pump_transfers();
+        self.links.flush(out);
+        self.flush_clients(out);
+        self.storage.flush(now.mono, &mut self.batches);
+        if self.stopping && self.storage.is_idle() {
+            self.storage.stop(&mut self.batches);
+            if self.batches.is_empty() && self.storage.bulk_is_idle() {
+                self.exit(0, String::new(), out);
+            }
+        }
+        out.extend(self.batches.drain(..).map(Action::Disk));
+    }
+
+    /// Zab's view, for tests and invariants.
+    pub fn zab(&self) -> &Zab {
+        &self.zab
+    }
+
+    /// The tree, for tests and invariants.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The replicated sessions, for tests and invariants.
+    pub fn sessions(&self) -> &SessionTable {
+        &self.sessions
+    }
+
+    /// What is served now.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+}

@@ -1,1 +1,481 @@
 //! What to write, sync, keep, recover and purge, as disk operations. Executes nothing.
+//!
+//! Two ordered lanes: the log lane carries records, epochs and everything that must stand in order
+//! with them, one batch at a time, so that at most one batch is ever unsynced; the bulk lane carries
+//! snapshots, segment preparation and purges. A failed operation is final: the server halts.
+//! Deliberately absent: the meaning of txns and the decision when something may be acknowledged.
+
+mod cut;
+mod disk;
+mod durable_mark;
+mod log_reader;
+mod names;
+mod purge;
+mod recovery;
+mod segment;
+mod snapshot_file;
+
+pub use disk::{Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Lane, TEMPORARY, execute, read_all};
+pub use durable_mark::DurableMark;
+pub use log_reader::{End, LogReader, Record};
+pub use names::{log_name, parse as parse_name, snapshot_name};
+pub use purge::{RETAIN_MIN, plan as purge_plan};
+pub use recovery::{Recovered, RecoveryError, RecoveryOptions, initialise, recover};
+pub use segment::Segment;
+pub use snapshot_file::SnapshotSink;
+
+use crate::prng::Prng;
+use crate::time::Millis;
+use crate::zab::{Proposal, Ticket};
+use crate::zxid::{Epoch, Zxid};
+use segment::LogEnd;
+use std::collections::VecDeque;
+
+/// The most record bytes of one log batch: a sync of this size takes about a millisecond.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How often the durable mark is renewed while the log grows, in milliseconds.
+const MARK_EVERY_MS: u64 = 1000;
+/// Zeros written to a spare per bulk operation, so that it never holds the lane for long.
+const ZERO_SLICE: u64 = 4 << 20;
+
+/// The fixed parts of storage policy.
+#[derive(Clone, Debug)]
+pub struct StorageOptions {
+    /// Txns between snapshots, about.
+    pub snap_count: u64,
+    /// Log bytes between snapshots, about.
+    pub snap_bytes: u64,
+    /// Length of pre-zeroed segments.
+    pub prealloc_bytes: u64,
+    /// Whether the log is synced at all (`forceSync=no` is for those who know).
+    pub force_sync: bool,
+    /// Snapshots kept by a purge, and milliseconds between purges; 0 is never.
+    pub purge: (usize, u64),
+    /// How to read the database back.
+    pub recovery: RecoveryOptions,
+    /// For the spread of snapshots over the servers.
+    pub seed: u64,
+}
+
+/// Something for the log lane, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogItem {
+    /// A record.
+    Append(Proposal),
+    /// `acceptedEpoch`.
+    AcceptedEpoch(Epoch),
+    /// `currentEpoch`.
+    CurrentEpoch(Epoch),
+    /// Drop what lies behind; read the database back when asked.
+    Truncate {
+        /// The last zxid to keep.
+        to: Zxid,
+        /// Read back.
+        reload: bool,
+    },
+    /// Put the received snapshot in place.
+    Install(Zxid),
+    /// Make an empty directory a database.
+    Initialise,
+    /// The database may be trusted again.
+    Trust,
+}
+
+/// What storage has to tell.
+#[derive(Debug)]
+pub enum StorageEvent {
+    /// Everything up to this ticket is on disk.
+    Done(Ticket),
+    /// A truncation read the database back.
+    Reloaded(Box<Recovered>),
+    /// A snapshot is on disk.
+    SnapshotWritten(Zxid),
+    /// The disk failed: stop, tell why, never try again.
+    Failed(DiskError),
+}
+
+#[derive(Debug)]
+struct LogFlight {
+    id: u64,
+    ticket: Ticket,
+    mark: Option<DurableMark>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bulk {
+    /// Bytes zeroed so far.
+    Spare(u64),
+    Snapshot,
+    SnapshotEnd(Zxid),
+    Incoming,
+    /// Of which stream.
+    IncomingEnd(u64),
+    Mark,
+    Purge,
+}
+
+/// Storage policy of one server.
+#[derive(Debug)]
+pub struct Storage {
+    options: StorageOptions,
+    queue: VecDeque<(Ticket, LogItem)>,
+    log: LogEnd,
+    log_flight: Option<LogFlight>,
+    next_log_id: u64,
+    durable: Option<DurableMark>,
+    marked: Option<DurableMark>,
+    next_mark: Millis,
+    bulk_queue: VecDeque<(Bulk, Vec<DiskOp>)>,
+    bulk_flight: VecDeque<(u64, Bulk)>,
+    next_bulk_id: u64,
+    preparing: bool,
+    snapshot: Option<SnapshotSink>,
+    incoming: Option<SnapshotSink>,
+    incoming_ready: bool,
+    /// Counts SNAP streams, so that the end of an abandoned one is not taken for the next one's.
+    incoming_count: u64,
+    txns_since_snapshot: u64,
+    bytes_since_snapshot: u64,
+    snapshot_due: (u64, u64),
+    next_purge: Millis,
+    prng: Prng,
+}
+
+impl Storage {
+    /// Storage over what recovery found.
+    pub fn new(options: StorageOptions, recovered: &Recovered) -> Storage {
+        let mut prng = Prng::new(options.seed);
+        let snapshot_due = due(&options, &mut prng);
+        let next_purge = Millis(options.purge.1);
+        Storage {
+            log: LogEnd::new(recovered.segment, options.force_sync),
+            queue: VecDeque::new(),
+            log_flight: None,
+            next_log_id: 1,
+            durable: recovered.segment.map(|s| s.mark()),
+            marked: recovered.mark,
+            next_mark: Millis(0),
+            bulk_queue: VecDeque::new(),
+            bulk_flight: VecDeque::new(),
+            next_bulk_id: 1,
+            preparing: false,
+            snapshot: None,
+            incoming: None,
+            incoming_ready: false,
+            incoming_count: 0,
+            txns_since_snapshot: recovered.replayed,
+            bytes_since_snapshot: 0,
+            snapshot_due,
+            next_purge,
+            prng,
+            options,
+        }
+    }
+
+    /// Queues something for the log lane under `ticket`; tickets grow.
+    pub fn submit(&mut self, ticket: Ticket, item: LogItem) {
+        if let LogItem::Append(proposal) = &item {
+            self.txns_since_snapshot += 1;
+            self.bytes_since_snapshot += proposal.bytes.len() as u64;
+        }
+        self.queue.push_back((ticket, item));
+    }
+
+    /// Whether nothing waits for or is on the log lane.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.log_flight.is_none()
+    }
+
+    /// Hands out what may be executed now.
+    pub fn flush(&mut self, now: Millis, out: &mut Vec<Batch>) {
+        if self.log_flight.is_none() && !self.queue.is_empty() {
+            self.flush_log(out);
+        }
+        self.prepare_spare();
+        if now >= self.next_mark && self.durable != self.marked {
+            self.next_mark = now + MARK_EVERY_MS;
+            self.queue_mark();
+        }
+        if self.options.purge.1 > 0 && now >= self.next_purge {
+            self.next_purge = now + self.options.purge.1;
+            self.bulk_queue.push_back((Bulk::Purge, vec![DiskOp::Purge { retain: self.options.purge.0 }]));
+        }
+        // A few at once keep the disk busy; more would only take memory.
+        while self.bulk_flight.len() < 2 {
+            let Some((what, ops)) = self.bulk_queue.pop_front() else { break };
+            let id = self.next_bulk_id;
+            self.next_bulk_id += 1;
+            self.bulk_flight.push_back((id, what));
+            out.push(Batch { lane: Lane::Bulk, id, ops });
+        }
+    }
+
+    /// When `flush` is wanted though nothing happens.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let mark = (self.durable != self.marked).then_some(self.next_mark);
+        let purge = (self.options.purge.1 > 0).then_some(self.next_purge);
+        mark.into_iter().chain(purge).min()
+    }
+
+    fn flush_log(&mut self, out: &mut Vec<Batch>) {
+        let mut ops = Vec::new();
+        let mut bytes = 0;
+        let mut last = None;
+        while bytes < BATCH_BYTES_MAX {
+            if self.queue.front().is_some_and(|(_, item)| self.must_wait(item)) {
+                break;
+            }
+            let Some((ticket, item)) = self.queue.pop_front() else { break };
+            last = Some(ticket);
+            if let LogItem::Append(proposal) = &item {
+                bytes += proposal.bytes.len();
+            }
+            self.translate(item, &mut ops);
+        }
+        let Some(ticket) = last else { return };
+        self.log.finish(&mut ops);
+        let id = self.next_log_id;
+        self.next_log_id += 1;
+        self.log_flight = Some(LogFlight { id, ticket, mark: self.log.segment.map(|s| s.mark()) });
+        out.push(Batch { lane: Lane::Log, id, ops });
+    }
+
+    /// A snapshot is installed only when all of it is in its file; and no snapshot of our own may be
+    /// named behind a cut that it does not know of (ZOOKEEPER-4837).
+    fn must_wait(&self, item: &LogItem) -> bool {
+        let cuts = matches!(item, LogItem::Truncate { .. } | LogItem::Install(_));
+        let unnamed = self.snapshot.as_ref().is_some_and(SnapshotSink::is_ended);
+        (cuts && unnamed) || (matches!(item, LogItem::Install(_)) && !self.incoming_ready)
+    }
+
+    fn translate(&mut self, item: LogItem, ops: &mut Vec<DiskOp>) {
+        let epoch_file = |name: &str, epoch: Epoch| DiskOp::Replace {
+            file: FileRef::data(name),
+            bytes: epoch.to_string().into_bytes().into(),
+        };
+        if !matches!(item, LogItem::Append(_)) {
+            self.log.finish(ops);
+        }
+        match item {
+            LogItem::Append(proposal) => self.log.append(&proposal, ops),
+            LogItem::AcceptedEpoch(epoch) => ops.push(epoch_file(names::ACCEPTED_EPOCH, epoch)),
+            LogItem::CurrentEpoch(epoch) => ops.push(epoch_file(names::CURRENT_EPOCH, epoch)),
+            LogItem::Truncate { to, reload } => {
+                self.cut(to, ops);
+                if reload {
+                    ops.push(DiskOp::Recover(self.options.recovery.clone()));
+                }
+            }
+            LogItem::Install(zxid) => {
+                self.cut(zxid, ops);
+                let sink = self.incoming.take();
+                assert!(sink.is_some_and(|s| s.zxid() == zxid), "the snapshot that arrived is installed");
+                self.incoming_ready = false;
+                ops.push(DiskOp::Rename {
+                    dir: Dir::Data,
+                    from: snapshot_file::INCOMING.into(),
+                    to: snapshot_name(zxid),
+                });
+                ops.push(DiskOp::SyncDir(Dir::Data));
+                self.count_from_snapshot();
+            }
+            LogItem::Initialise => ops.push(DiskOp::Initialise),
+            LogItem::Trust => {
+                ops.push(DiskOp::Remove(FileRef::data(names::UNTRUSTED)));
+                ops.push(DiskOp::SyncDir(Dir::Data));
+            }
+        }
+    }
+
+    /// The mark goes first: below it damage would be taken for corruption.
+    fn cut(&mut self, to: Zxid, ops: &mut Vec<DiskOp>) {
+        self.log.close(ops);
+        self.durable = None;
+        self.marked = None;
+        self.bulk_queue.retain(|(what, _)| *what != Bulk::Mark);
+        ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
+        ops.push(DiskOp::SyncDir(Dir::Log));
+        ops.push(DiskOp::CutBehind(to));
+    }
+
+    fn queue_mark(&mut self) {
+        let Some(mark) = self.durable else { return };
+        self.marked = Some(mark);
+        let op = DiskOp::Replace { file: FileRef::log(names::DURABLE), bytes: mark.encode().into() };
+        self.bulk_queue.push_back((Bulk::Mark, vec![op]));
+    }
+
+    /// The server stops in order: record how far the log is durable.
+    pub fn stop(&mut self, out: &mut Vec<Batch>) {
+        assert!(self.is_idle(), "the log is flushed before the end");
+        if self.durable != self.marked {
+            self.queue_mark();
+        }
+        while let Some((what, ops)) = self.bulk_queue.pop_front() {
+            if what == Bulk::Mark {
+                let id = self.next_bulk_id;
+                self.next_bulk_id += 1;
+                self.bulk_flight.push_back((id, what));
+                out.push(Batch { lane: Lane::Bulk, id, ops });
+            }
+        }
+    }
+
+    /// Whether bulk work is still under way.
+    pub fn bulk_is_idle(&self) -> bool {
+        self.bulk_flight.is_empty()
+    }
+
+    fn prepare_spare(&mut self) {
+        if self.preparing || self.log.spare.is_some() || self.options.prealloc_bytes == 0 {
+            return;
+        }
+        self.preparing = true;
+        let file = FileRef::log(names::SPARE);
+        self.bulk_queue.push_back((Bulk::Spare(0), vec![DiskOp::Remove(file)]));
+    }
+
+    fn spare_slice(&mut self, done: u64) {
+        let file = FileRef::log(names::SPARE);
+        let all = self.options.prealloc_bytes;
+        if done == all {
+            self.preparing = false;
+            self.log.spare = Some(all);
+            return;
+        }
+        let len = ZERO_SLICE.min(all - done);
+        let mut ops = vec![DiskOp::Zero { file: file.clone(), offset: done, len }];
+        if done + len == all {
+            ops.push(DiskOp::Sync(file));
+        }
+        self.bulk_queue.push_back((Bulk::Spare(done + len), ops));
+    }
+
+    /// A batch was executed.
+    pub fn on_done(&mut self, done: BatchDone, events: &mut Vec<StorageEvent>) {
+        let found = match done.result {
+            Ok(found) => found,
+            Err(error) => return events.push(StorageEvent::Failed(error)),
+        };
+        match done.lane {
+            Lane::Log => {
+                let Some(flight) = self.log_flight.take() else { return };
+                assert_eq!(flight.id, done.id, "log batches complete in order");
+                self.durable = flight.mark;
+                if let Some(recovered) = found {
+                    self.log.segment = recovered.segment;
+                    self.txns_since_snapshot = recovered.replayed;
+                    events.push(StorageEvent::Reloaded(recovered));
+                }
+                events.push(StorageEvent::Done(flight.ticket));
+            }
+            Lane::Bulk => {
+                let Some((id, what)) = self.bulk_flight.pop_front() else { return };
+                assert_eq!(id, done.id, "bulk batches complete in order");
+                match what {
+                    Bulk::Spare(zeroed) => self.spare_slice(zeroed),
+                    Bulk::SnapshotEnd(zxid) => {
+                        self.snapshot = None;
+                        events.push(StorageEvent::SnapshotWritten(zxid));
+                    }
+                    Bulk::IncomingEnd(count) => {
+                        self.incoming_ready = self.incoming.is_some() && count == self.incoming_count;
+                    }
+                    Bulk::Snapshot | Bulk::Incoming | Bulk::Mark | Bulk::Purge => {}
+                }
+            }
+        }
+    }
+
+    // --- snapshots ---
+
+    fn count_from_snapshot(&mut self) {
+        self.txns_since_snapshot = 0;
+        self.bytes_since_snapshot = 0;
+        self.snapshot_due = due(&self.options, &mut self.prng);
+    }
+
+    /// Whether it is time for a snapshot and none is being written.
+    pub fn wants_snapshot(&self) -> bool {
+        let (txns, bytes) = self.snapshot_due;
+        self.snapshot.is_none() && (self.txns_since_snapshot >= txns || self.bytes_since_snapshot >= bytes)
+    }
+
+    /// Begins a snapshot at `zxid`; the log rolls with it.
+    pub fn begin_snapshot(&mut self, zxid: Zxid) {
+        assert!(self.snapshot.is_none(), "one snapshot at a time");
+        self.count_from_snapshot();
+        self.log.roll = true;
+        let (sink, ops) = SnapshotSink::begin(zxid, snapshot_file::OUTGOING);
+        self.snapshot = Some(sink);
+        self.bulk_queue.push_back((Bulk::Snapshot, ops));
+    }
+
+    /// Whether a snapshot is being written and more of its bytes are welcome now.
+    pub fn snapshot_has_room(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|s| !s.is_ended()) && self.bulk_queue.len() < 2
+    }
+
+    /// More of the snapshot's body; with `end`, the tree's digest, all of it.
+    pub fn snapshot_bytes(&mut self, body: Vec<u8>, end: Option<u64>) {
+        let Some(sink) = &mut self.snapshot else { return };
+        let mut ops = sink.body(body);
+        let Some(digest) = end else {
+            self.bulk_queue.push_back((Bulk::Snapshot, ops));
+            return;
+        };
+        let zxid = sink.zxid();
+        ops.extend(sink.end(digest));
+        ops.push(DiskOp::Rename {
+            dir: Dir::Data,
+            from: snapshot_file::OUTGOING.into(),
+            to: snapshot_name(zxid),
+        });
+        ops.push(DiskOp::SyncDir(Dir::Data));
+        self.bulk_queue.push_back((Bulk::SnapshotEnd(zxid), ops));
+    }
+
+    /// The tree was replaced while a snapshot of it was being written: drop the rest.
+    pub fn abandon_snapshot(&mut self) {
+        if self.snapshot.as_ref().is_some_and(|s| !s.is_ended()) {
+            self.snapshot = None;
+        }
+    }
+
+    /// A SNAP's stream begins.
+    pub fn begin_incoming(&mut self, zxid: Zxid) {
+        let (sink, ops) = SnapshotSink::begin(zxid, snapshot_file::INCOMING);
+        self.incoming = Some(sink);
+        self.incoming_ready = false;
+        self.incoming_count += 1;
+        self.bulk_queue.retain(|(what, _)| !matches!(what, Bulk::Incoming | Bulk::IncomingEnd(_)));
+        self.bulk_queue.push_back((Bulk::Incoming, ops));
+    }
+
+    /// More of it; with `end`, the loaded tree's digest, all of it.
+    pub fn incoming_bytes(&mut self, body: Vec<u8>, end: Option<u64>) {
+        let Some(sink) = &mut self.incoming else { return };
+        let mut ops = sink.body(body);
+        let what = match end {
+            None => Bulk::Incoming,
+            Some(digest) => {
+                ops.extend(sink.end(digest));
+                Bulk::IncomingEnd(self.incoming_count)
+            }
+        };
+        self.bulk_queue.push_back((what, ops));
+    }
+
+    /// Bulk operations that wait; a SNAP's sender is held back when they pile up.
+    pub fn bulk_backlog(&self) -> usize {
+        self.bulk_queue.len()
+    }
+}
+
+/// When the next snapshot is due: after half the count and a random part of the other half, so that
+/// the servers of an ensemble do not all write theirs at once.
+fn due(options: &StorageOptions, prng: &mut Prng) -> (u64, u64) {
+    let half = (options.snap_count / 2).max(1);
+    let half_bytes = (options.snap_bytes / 2).max(1);
+    (half + prng.below(half), half_bytes + prng.below(half_bytes))
+}

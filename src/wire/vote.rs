@@ -82,6 +82,8 @@ pub struct Notification {
     pub config: String,
     /// Whether zkctl's mark stands behind it.
     pub zkctl: bool,
+    /// Behind the mark: the sender's disk holds no database yet.
+    pub is_new: bool,
 }
 
 /// The notification's version that we send.
@@ -104,14 +106,16 @@ impl Notification {
         // 28 bytes: a server that derives the epoch from the zxid.
         let peer_epoch = if reader.is_done() { zxid >> 32 } else { reader.i64()? };
         let version = if reader.rest().len() < 4 { 0 } else { reader.i32()? };
-        let (config, zkctl) = match (version, reader.is_done()) {
-            (2.., false) => {
-                let config = reader.string()?.to_owned();
-                (config, reader.rest().starts_with(super::quorum::ZKCTL_MARK))
+        let mut config = String::new();
+        let (mut zkctl, mut is_new) = (false, false);
+        if version >= 2 && !reader.is_done() {
+            config = reader.string()?.to_owned();
+            if let Some(flags) = reader.rest().strip_prefix(super::quorum::ZKCTL_MARK) {
+                zkctl = true;
+                is_new = flags.first() == Some(&1);
             }
-            _ => (String::new(), false),
-        };
-        Ok(Notification { state, leader, zxid, round, peer_epoch, version, config, zkctl })
+        }
+        Ok(Notification { state, leader, zxid, round, peer_epoch, version, config, zkctl, is_new })
     }
 
     /// Writes length prefix and payload behind `out`.
@@ -127,6 +131,7 @@ impl Notification {
         jute::put_string(out, &self.config);
         if self.zkctl {
             out.extend_from_slice(super::quorum::ZKCTL_MARK);
+            jute::put_bool(out, self.is_new);
         }
         let len = (out.len() - from - 4) as i32;
         out[from..from + 4].copy_from_slice(&len.to_be_bytes());
@@ -159,6 +164,7 @@ mod tests {
             version: 2,
             config: "server.1=a:2:3\nversion=0".into(),
             zkctl: true,
+            is_new: true,
         }
     }
 
@@ -180,7 +186,7 @@ mod tests {
         assert_eq!((oldest.peer_epoch, oldest.version), (1, 0));
         assert_eq!(Notification::decode(&payload[..36]).unwrap().version, 0);
         assert_eq!(Notification::decode(&payload[..40]).unwrap().config, "");
-        assert!(!Notification::decode(&payload[..payload.len() - 4]).unwrap().zkctl);
+        assert!(!Notification::decode(&payload[..payload.len() - 5]).unwrap().zkctl);
     }
 
     #[test]

@@ -1,0 +1,317 @@
+//! Links to peers: the election mesh and the quorum links, as bytes.
+//!
+//! Owns framing, hellos, who may keep of two crossing dials the larger sid's, and SNAP streams in
+//! both directions. Deliberately absent: what a message means (`zab`). A peer's bytes can only close
+//! that peer's link.
+
+use super::event::{Action, Level, PeerPort};
+use crate::ids::{LinkId, Sid};
+use crate::jute::Error;
+use crate::tree::{CursorId, Loader};
+use crate::wire::vote::{self, Hello, Notification};
+use crate::zab::Message;
+use crate::zxid::Zxid;
+use std::collections::BTreeMap;
+
+/// Where a member listens for peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its host, as the member list has it.
+    pub host: String,
+    /// Its quorum port.
+    pub quorum_port: u16,
+    /// Its election port.
+    pub election_port: u16,
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkKind {
+    /// Dialled by us, not yet there.
+    ElectionDialling(Sid),
+    /// Accepted; the hello is awaited.
+    ElectionSilent,
+    /// Both sides know each other.
+    Election(Sid),
+    /// Our link to the leader, not yet there.
+    QuorumDialling,
+    /// Between leader and learner.
+    Quorum,
+}
+
+/// A SNAP's stream arriving.
+pub(super) struct Receiving {
+    pub(super) zxid: Zxid,
+    pub(super) loader: Option<Box<Loader>>,
+}
+
+/// A SNAP's stream leaving, and what must follow it.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) cursor: CursorId,
+    pub(super) behind: Vec<u8>,
+    /// More may be handed to the runtime.
+    pub(super) drained: bool,
+}
+
+/// One link.
+pub(super) struct Link {
+    pub(super) kind: LinkKind,
+    pub(super) inbound: Vec<u8>,
+    pub(super) outbound: Vec<u8>,
+    pub(super) receiving: Option<Receiving>,
+    pub(super) sending: Option<Sending>,
+}
+
+impl Link {
+    fn new(kind: LinkKind) -> Link {
+        Link { kind, inbound: Vec::new(), outbound: Vec::new(), receiving: None, sending: None }
+    }
+}
+
+/// What arrived from the peers.
+pub(super) enum FromPeer {
+    /// An election link works.
+    ElectionUp(Sid),
+    /// A peer answered that nobody listens, or its link broke.
+    ElectionGone(Sid),
+    /// A vote.
+    Notified(Sid, Notification),
+    /// Our link to the leader stands.
+    Dialled(LinkId),
+    /// It could not be made.
+    DialFailed,
+    /// A learner connected.
+    Accepted(LinkId),
+    /// A quorum link ended.
+    QuorumDown(LinkId),
+}
+
+/// All links.
+pub(super) struct Links {
+    me: Sid,
+    members: BTreeMap<Sid, PeerAddress>,
+    own_address: String,
+    links: BTreeMap<LinkId, Link>,
+    /// The election link to each peer, standing or being dialled.
+    election: BTreeMap<Sid, LinkId>,
+    next_dial: u64,
+}
+
+impl Links {
+    pub(super) fn new(me: Sid, members: BTreeMap<Sid, PeerAddress>) -> Links {
+        let own_address = members.get(&me).map_or_else(String::new, |a| {
+            let bracketed = a.host.contains(':');
+            let host = if bracketed { format!("[{}]", a.host) } else { a.host.clone() };
+            format!("{host}:{}", a.election_port)
+        });
+        Links { me, members, own_address, links: BTreeMap::new(), election: BTreeMap::new(), next_dial: 0 }
+    }
+
+    pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&link)
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
+    fn dial(&mut self, kind: LinkKind, host: String, port: u16, out: &mut Vec<Action>) -> LinkId {
+        // Odd numbers are ours, even ones the runtime's.
+        self.next_dial += 1;
+        let link = LinkId(self.next_dial << 1 | 1);
+        self.links.insert(link, Link::new(kind));
+        out.push(Action::PeerDial { link, host, port });
+        link
+    }
+
+    /// Makes sure that an election link to `peer` stands or is being tried.
+    pub(super) fn connect(&mut self, peer: Sid, out: &mut Vec<Action>) {
+        if self.election.contains_key(&peer) || peer == self.me {
+            return;
+        }
+        let Some(address) = self.members.get(&peer).cloned() else { return };
+        let kind = LinkKind::ElectionDialling(peer);
+        let link = self.dial(kind, address.host, address.election_port, out);
+        self.election.insert(peer, link);
+    }
+
+    /// Dials the leader's quorum port.
+    pub(super) fn dial_leader(&mut self, leader: Sid, out: &mut Vec<Action>) -> bool {
+        let Some(address) = self.members.get(&leader).cloned() else { return false };
+        self.dial(LinkKind::QuorumDialling, address.host, address.quorum_port, out);
+        true
+    }
+
+    /// Puts a notification on the election link to `to`, if it stands.
+    pub(super) fn notify(&mut self, to: Sid, notification: &Notification) {
+        let Some(link) = self.election.get(&to).and_then(|l| self.links.get_mut(l)) else { return };
+        if link.kind == LinkKind::Election(to) {
+            notification.encode(&mut link.outbound);
+        }
+    }
+
+    /// Puts a message on a quorum link, behind a SNAP that is leaving.
+    pub(super) fn send(&mut self, link: LinkId, message: &Message) {
+        let Some(link) = self.links.get_mut(&link) else { return };
+        match &mut link.sending {
+            Some(sending) => message.encode(&mut sending.behind),
+            None => message.encode(&mut link.outbound),
+        }
+    }
+
+    /// Forgets a link, and closes it when it still stands.
+    pub(super) fn close(&mut self, link: LinkId, out: &mut Vec<Action>) -> Option<CursorId> {
+        let removed = self.links.remove(&link)?;
+        if !removed.outbound.is_empty() {
+            out.push(Action::PeerSend { link, bytes: removed.outbound, tell: false });
+        }
+        out.push(Action::PeerClose(link));
+        self.election.retain(|_, l| *l != link);
+        removed.sending.map(|s| s.cursor)
+    }
+
+    pub(super) fn on_accepted(&mut self, link: LinkId, port: PeerPort) -> Option<FromPeer> {
+        match port {
+            PeerPort::Election => {
+                self.links.insert(link, Link::new(LinkKind::ElectionSilent));
+                None
+            }
+            PeerPort::Quorum => {
+                self.links.insert(link, Link::new(LinkKind::Quorum));
+                Some(FromPeer::Accepted(link))
+            }
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, link: LinkId, out: &mut Vec<Action>) -> Option<FromPeer> {
+        let me = self.me;
+        let address = self.own_address.clone();
+        let entry = self.links.get_mut(&link)?;
+        match entry.kind {
+            LinkKind::ElectionDialling(peer) => {
+                entry.outbound = Hello { sid: me, addresses: vec![address] }.encode();
+                if peer > me {
+                    // Of two servers the larger dials: having said who we are, we wait for its call.
+                    self.close(link, out);
+                    return None;
+                }
+                entry.kind = LinkKind::Election(peer);
+                Some(FromPeer::ElectionUp(peer))
+            }
+            LinkKind::QuorumDialling => {
+                entry.kind = LinkKind::Quorum;
+                Some(FromPeer::Dialled(link))
+            }
+            LinkKind::ElectionSilent | LinkKind::Election(_) | LinkKind::Quorum => None,
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, link: LinkId, refused: bool) -> Option<FromPeer> {
+        let removed = self.links.remove(&link)?;
+        self.election.retain(|_, l| *l != link);
+        match removed.kind {
+            LinkKind::ElectionDialling(peer) if refused => Some(FromPeer::ElectionGone(peer)),
+            LinkKind::QuorumDialling => Some(FromPeer::DialFailed),
+            _ => None,
+        }
+    }
+
+    /// A link ended by itself. Its SNAP's cursor, if it was sending one, comes back to be closed.
+    pub(super) fn on_closed(&mut self, link: LinkId) -> (Option<FromPeer>, Option<CursorId>) {
+        let Some(removed) = self.links.remove(&link) else { return (None, None) };
+        let cursor = removed.sending.map(|s| s.cursor);
+        let from = match removed.kind {
+            LinkKind::Election(peer) if self.election.get(&peer) == Some(&link) => {
+                self.election.remove(&peer);
+                Some(FromPeer::ElectionGone(peer))
+            }
+            LinkKind::Quorum => Some(FromPeer::QuorumDown(link)),
+            _ => None,
+        };
+        self.election.retain(|_, l| *l != link);
+        (from, cursor)
+    }
+
+    /// Takes in bytes of an election link.
+    pub(super) fn on_election_bytes(&mut self, link: LinkId, out: &mut Vec<Action>, from: &mut Vec<FromPeer>) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let mut inbound = std::mem::take(&mut entry.inbound);
+        let mut used = 0;
+        let result = loop {
+            let Some(entry) = self.links.get(&link) else { return };
+            let rest = &inbound[used..];
+            let step = match entry.kind {
+                LinkKind::ElectionSilent => match Hello::decode(rest) {
+                    Ok((hello, n)) => self.on_hello(link, &hello, out, from).map(|()| n),
+                    Err(e) => Err(e),
+                },
+                LinkKind::Election(peer) => vote::next_message(rest).and_then(|(payload, n)| {
+                    from.push(FromPeer::Notified(peer, Notification::decode(payload)?));
+                    Ok(n)
+                }),
+                LinkKind::ElectionDialling(_) | LinkKind::QuorumDialling | LinkKind::Quorum => return,
+            };
+            match step {
+                Ok(n) => used += n,
+                Err(Error::Short(_)) => break Ok(()),
+                Err(e) => break Err(e),
+            }
+        };
+        inbound.drain(..used);
+        if let Err(e) = result {
+            out.push(Action::Log(Level::Warn, format!("election link closed: {e}")));
+            self.close(link, out);
+        } else if let Some(entry) = self.links.get_mut(&link) {
+            entry.inbound = inbound;
+        }
+    }
+
+    fn on_hello(
+        &mut self,
+        link: LinkId,
+        hello: &Hello,
+        out: &mut Vec<Action>,
+        from: &mut Vec<FromPeer>,
+    ) -> Result<(), Error> {
+        let peer = hello.sid;
+        if !self.members.contains_key(&peer) || peer == self.me {
+            let reason = format!("server {peer} is not in our member list; its election link is refused");
+            out.push(Action::Log(Level::Warn, reason));
+            self.close(link, out);
+            return Ok(());
+        }
+        if peer < self.me {
+            self.close(link, out);
+            // It may have restarted: what we had is not to be trusted.
+            if let Some(old) = self.election.get(&peer).copied()
+                && self.links.get(&old).is_some_and(|l| l.kind == LinkKind::Election(peer))
+            {
+                self.close(old, out);
+            }
+            self.connect(peer, out);
+            return Ok(());
+        }
+        if let Some(old) = self.election.insert(peer, link) {
+            self.close(old, out);
+            self.election.insert(peer, link);
+        }
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.kind = LinkKind::Election(peer);
+        }
+        from.push(FromPeer::ElectionUp(peer));
+        Ok(())
+    }
+
+    /// One piece per link that has something to send.
+    pub(super) fn flush(&mut self, out: &mut Vec<Action>) {
+        for (id, link) in &mut self.links {
+            let dialling = matches!(link.kind, LinkKind::ElectionDialling(_) | LinkKind::QuorumDialling);
+            if !link.outbound.is_empty() && !dialling {
+                let tell = link.sending.is_some();
+                let bytes = std::mem::take(&mut link.outbound);
+                out.push(Action::PeerSend { link: *id, bytes, tell });
+            }
+        }
+    }
+}

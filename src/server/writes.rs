@@ -1,0 +1,249 @@
+//! Writes, syncs and sessions on their way to the leader, and what the leader does with them.
+
+use super::client::State;
+use super::clients::Verdict;
+use super::event::{Action, Level};
+use super::{Server, Service, SyncOrigin};
+use crate::ids::{ConnId, LinkId, SessionId, Sid};
+use crate::jute::{self, Reader};
+use crate::pipeline::{After, WriteRequest};
+use crate::time::Now;
+use crate::wire::opcode::OpCode;
+use crate::wire::quorum::{self, AuthInfo};
+use crate::zab::{Message, Proposal};
+use bytes::Bytes;
+
+/// Expired sessions closed in one turn; a storm is cut into slices (ZOOKEEPER-1049).
+const EXPIRIES_PER_TURN: usize = 200;
+
+impl Server {
+    /// Sends a write on its way.
+    pub(super) fn submit(&mut self, now: Now, conn: ConnId, xid: i32, op: OpCode, body: &[u8]) -> Verdict {
+        let Some(client) = self.clients.get(&conn) else { return Verdict::Stay };
+        let session = client.session;
+        if self.reign.is_some() {
+            let identities = client.identities.clone();
+            let owner = self.settings.me;
+            let request = WriteRequest { session, cxid: xid, op, body, identities: &identities, owner };
+            return self.propose(now, &request);
+        }
+        let Some(link) = self.tenure.link else { return Verdict::Close("there is no leader") };
+        let message = Message::Request {
+            session,
+            cxid: xid,
+            opcode: op.wire(),
+            body: Bytes::copy_from_slice(body),
+            auth: client.identities_wire.clone(),
+        };
+        self.links.send(link, &message);
+        Verdict::Stay
+    }
+
+    /// Makes a txn of a request and proposes it.
+    fn propose(&mut self, now: Now, request: &WriteRequest<'_>) -> Verdict {
+        let Some(zxid) = self.zab.next_zxid(now.mono) else {
+            self.zab.end_of_counter(now.mono, &mut self.zab_out);
+            return Verdict::Close("a new epoch begins");
+        };
+        let Some(reign) = &mut self.reign else { return Verdict::Close("not leading") };
+        let bytes = reign.prepare.prepare(&self.tree, &mut reign.tracker, request, zxid, now);
+        self.stats.on_proposal(bytes.len());
+        let proposal = Proposal { zxid, bytes: bytes.into() };
+        self.zab.propose(now.mono, proposal, &mut self.zab_out);
+        Verdict::Stay
+    }
+
+    pub(super) fn ask_for_session(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        let mut body = Vec::with_capacity(4);
+        jute::put_i32(&mut body, timeout_ms);
+        if self.reign.is_some() {
+            let owner = self.settings.me;
+            let op = OpCode::CreateSession;
+            let request = WriteRequest { session, cxid: 0, op, body: &body, identities: &[], owner };
+            self.propose(now, &request);
+        } else if let (Some(link), Some(client)) = (self.tenure.link, self.clients.get(&conn)) {
+            let message = Message::Request {
+                session,
+                cxid: 0,
+                opcode: OpCode::CreateSession.wire(),
+                body: body.into(),
+                auth: client.identities_wire.clone(),
+            };
+            self.links.send(link, &message);
+        }
+    }
+
+    /// May this session go on here? The leader knows.
+    pub(super) fn revalidate(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) -> Verdict {
+        if self.reign.is_some() {
+            let valid = self.revalidate_as_leader(now, session, timeout_ms, self.settings.me);
+            return self.finish_handshake(now, conn, valid);
+        }
+        let Some(link) = self.tenure.link else { return Verdict::Close("there is no leader") };
+        let mut body = Vec::with_capacity(12);
+        jute::put_i64(&mut body, session.0);
+        jute::put_i32(&mut body, timeout_ms);
+        self.tenure.revalidations.insert(session, conn);
+        self.links.send(link, &Message::Revalidate(body.into()));
+        Verdict::Stay
+    }
+
+    fn revalidate_as_leader(&mut self, now: Now, session: SessionId, timeout_ms: i32, owner: Sid) -> bool {
+        let Some(reign) = &mut self.reign else { return false };
+        let alive = reign.tracker.touch(session, timeout_ms, now.mono);
+        alive && reign.tracker.set_owner(session, owner).is_ok()
+    }
+
+    pub(super) fn submit_sync(&mut self, now: Now, conn: ConnId, xid: i32, body: &[u8]) -> Verdict {
+        if self.reign.is_some() {
+            let Some(id) = self.zab.barrier(now.mono, &mut self.zab_out) else {
+                return Verdict::Close("not leading any more");
+            };
+            if let Some(reign) = &mut self.reign {
+                reign.syncs.insert(id, SyncOrigin::Client(conn, xid));
+            }
+            return Verdict::Stay;
+        }
+        let (Some(link), Some(client)) = (self.tenure.link, self.clients.get(&conn)) else {
+            return Verdict::Close("there is no leader");
+        };
+        let message = Message::Request {
+            session: client.session,
+            cxid: xid,
+            opcode: OpCode::Sync.wire(),
+            body: Bytes::copy_from_slice(body),
+            auth: client.identities_wire.clone(),
+        };
+        self.tenure.syncs.push_back((conn, xid));
+        self.links.send(link, &message);
+        Verdict::Stay
+    }
+
+    pub(super) fn on_barrier(&mut self, now: Now, id: u64, out: &mut Vec<Action>) {
+        let origin = self.reign.as_mut().and_then(|r| r.syncs.remove(&id));
+        match origin {
+            Some(SyncOrigin::Client(conn, xid)) => self.answer_sync(now, conn, xid, out),
+            Some(SyncOrigin::Learner(link)) => self.links.send(link, &Message::Sync(Bytes::new())),
+            None => {}
+        }
+    }
+
+    fn answer_sync(&mut self, now: Now, conn: ConnId, xid: i32, out: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let Some(at) = client.pending.iter().position(|p| {
+            p.xid == xid && p.op == OpCode::Sync && matches!(p.state, State::UnderWay)
+        }) else {
+            return;
+        };
+        // From here on it is a read at its turn.
+        let body = std::mem::take(&mut client.pending[at].sync_body);
+        client.pending[at].state = State::Waiting(body);
+        self.advance(now, conn, out);
+    }
+
+    /// What learners and leader carry for each other's clients.
+    pub(super) fn on_carried(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        learner: Option<Sid>,
+        message: Message,
+        out: &mut Vec<Action>,
+    ) {
+        match (learner, message) {
+            (Some(sid), Message::Request { session, cxid, opcode, body, auth }) => {
+                self.on_learner_request(now, link, sid, (session, cxid, opcode), &body, &auth, out);
+            }
+            (Some(sid), Message::Revalidate(body)) => {
+                let mut reader = Reader::new(&body);
+                let (Ok(session), Ok(timeout_ms)) = (reader.i64(), reader.i32()) else { return };
+                let valid = self.revalidate_as_leader(now, SessionId(session), timeout_ms, sid);
+                let mut answer = Vec::with_capacity(9);
+                jute::put_i64(&mut answer, session);
+                jute::put_bool(&mut answer, valid);
+                self.links.send(link, &Message::Revalidate(answer.into()));
+            }
+            (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, &touched),
+            (None, Message::Revalidate(body)) => {
+                let mut reader = Reader::new(&body);
+                let (Ok(session), Ok(valid)) = (reader.i64(), reader.bool()) else { return };
+                let Some(conn) = self.tenure.revalidations.remove(&SessionId(session)) else { return };
+                if let Verdict::Close(_) = self.finish_handshake(now, conn, valid) {
+                    self.close_client(conn, out);
+                }
+                self.take_up(now, conn, out);
+            }
+            (None, Message::Sync(_)) => {
+                if let Some((conn, xid)) = self.tenure.syncs.pop_front() {
+                    self.answer_sync(now, conn, xid, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one packet")]
+    fn on_learner_request(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        sid: Sid,
+        (session, cxid, opcode): (SessionId, i32, i32),
+        body: &[u8],
+        auth: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let identities: Vec<AuthInfo> = quorum::decode_auth(auth).unwrap_or_default();
+        match OpCode::from_wire(opcode) {
+            Some(OpCode::Sync) => {
+                let Some(id) = self.zab.barrier(now.mono, &mut self.zab_out) else { return };
+                if let Some(reign) = &mut self.reign {
+                    reign.syncs.insert(id, SyncOrigin::Learner(link));
+                }
+            }
+            Some(op) if op.is_write() || op == OpCode::CreateSession => {
+                let request = WriteRequest { session, cxid, op, body, identities: &identities, owner: sid };
+                self.propose(now, &request);
+            }
+            _ => {
+                let text = format!("learner {sid} forwards operation {opcode}, which is no write");
+                out.push(Action::Log(Level::Warn, text));
+            }
+        }
+    }
+
+    fn on_touches(&mut self, now: Now, touched: &[u8]) {
+        let Some(reign) = &mut self.reign else { return };
+        let mut reader = Reader::new(touched);
+        while let (Ok(session), Ok(timeout_ms)) = (reader.i64(), reader.i32()) {
+            reign.tracker.touch(SessionId(session), timeout_ms, now.mono);
+        }
+    }
+
+    /// The leader closes the sessions whose time is up.
+    pub(super) fn expire_sessions(&mut self, now: Now) {
+        if self.service == Service::Down {
+            return;
+        }
+        let Some(reign) = &mut self.reign else { return };
+        for session in reign.tracker.expired(now.mono, EXPIRIES_PER_TURN) {
+            self.stats.expired += 1;
+            let request = WriteRequest {
+                session,
+                cxid: 0,
+                op: OpCode::CloseSession,
+                body: &[],
+                identities: &[],
+                owner: self.settings.me,
+            };
+            self.propose(now, &request);
+        }
+    }
+
+    /// Keeps an answer until its turn, or writes it when that is now.
+    pub(super) fn answer_at(&mut self, conn: ConnId, at: usize, bytes: Vec<u8>, after: After) {
+        if let Some(pending) = self.clients.get_mut(&conn).and_then(|c| c.pending.get_mut(at)) {
+            pending.state = State::Answered(bytes, after);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading one segment record by record, in bounded memory, and telling how it ends.
+
+use super::disk::{Disk, DiskError, FileRef};
+use crate::format::txn_log::{self, EndKind, Follows, Step};
+use crate::jute::Reader;
+use crate::zxid::Zxid;
+use bytes::Bytes;
+
+/// How a segment's records end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Behind the last whole record.
+    pub offset: u64,
+    /// `None`: zeros or the end of the file. Else what is wrong with the bytes there.
+    pub damage: Option<String>,
+    /// Whether a whole record stands behind the damage.
+    pub record_behind: bool,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its zxid.
+    pub zxid: Zxid,
+    /// Header, txn, digest.
+    pub bytes: Bytes,
+    /// Its checksum.
+    pub checksum: u64,
+}
+
+/// A cursor over a segment.
+#[derive(Debug)]
+pub struct LogReader {
+    file: FileRef,
+    buffer: Vec<u8>,
+    /// Where `buffer` begins in the file.
+    base: u64,
+    /// Where the next record begins, relative to `base`.
+    at: usize,
+    eof: bool,
+    end: Option<End>,
+}
+
+const CHUNK: usize = 1 << 20;
+
+impl LogReader {
+    /// Opens a segment and checks its header. Without one it is an empty, damaged segment.
+    pub fn open(disk: &mut dyn Disk, file: FileRef) -> Result<LogReader, DiskError> {
+        let mut reader = LogReader { file, buffer: Vec::new(), base: 0, at: 0, eof: false, end: None };
+        reader.fill(disk)?;
+        match txn_log::read_header(&reader.buffer) {
+            Ok(_) => reader.at = txn_log::HEADER_LEN,
+            Err(_) => {
+                let damage = Some("the file does not begin with a log header".to_owned());
+                reader.end = Some(End { offset: 0, damage, record_behind: false });
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Where the next record begins: behind the last one read.
+    pub fn offset(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// How the records ended, once `next` has returned `None`.
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    fn fill(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        self.buffer.drain(..self.at);
+        self.base += self.at as u64;
+        self.at = 0;
+        let had = self.buffer.len();
+        self.buffer.resize(had + CHUNK, 0);
+        let read = disk.read(&self.file, self.base + had as u64, &mut self.buffer[had..])?;
+        self.buffer.truncate(had + read);
+        self.eof = read == 0;
+        Ok(())
+    }
+
+    /// The next record; `None` at the end, whose kind `end` tells.
+    pub fn next(&mut self, disk: &mut dyn Disk) -> Result<Option<Record>, DiskError> {
+        loop {
+            if self.end.is_some() {
+                return Ok(None);
+            }
+            let offset = self.offset();
+            match txn_log::step(&self.buffer[self.at..], offset, self.eof) {
+                Step::Record { body, used } => {
+                    let mut header = Reader::new(body);
+                    let zxid = header.take(12).and_then(|_| header.i64()).ok().and_then(Zxid::from_wire);
+                    let Some(zxid) = zxid else {
+                        let damage = Some("a record without a txn header".to_owned());
+                        self.end = Some(End { offset, damage, record_behind: false });
+                        return Ok(None);
+                    };
+                    let checksum = txn_log::checksum(body).into();
+                    let record = Record { zxid, bytes: Bytes::copy_from_slice(body), checksum };
+                    self.at += used;
+                    return Ok(Some(record));
+                }
+                Step::More(_) => self.fill(disk)?,
+                Step::End(end) => {
+                    let damage = match end.kind {
+                        EndKind::Clean => None,
+                        other => Some(describe(other)),
+                    };
+                    let record_behind = matches!(end.follows, Follows::ValidRecord { .. });
+                    self.end = Some(End { offset: end.offset, damage, record_behind });
+                }
+            }
+        }
+    }
+}
+
+fn describe(kind: EndKind) -> String {
+    match kind {
+        EndKind::Clean => "nothing".into(),
+        EndKind::ShortHead => "the file ends within a record's head".into(),
+        EndKind::ShortBody { len } => format!("the file ends within a record of {len} bytes"),
+        EndKind::BadLength { len } => format!("a record of {len} bytes"),
+        EndKind::Hole => "a record without its head".into(),
+        EndKind::NoEndByte { len } => format!("a record of {len} bytes without its end byte"),
+        EndKind::Checksum { len, found, computed } => {
+            format!("a record of {len} bytes has checksum {computed:#x}, and {found:#x} is stored")
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Reading the database back: the newest whole snapshot, then the log behind it.
+//!
+//! Tells a torn tail (bytes that were never durable: cut, go on) from corruption (bytes that were:
+//! refused with their position). Never serves an empty tree when log files exist (ZOOKEEPER-2325),
+//! and never skips a gap.
+
+use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, read_all, replace};
+use super::durable_mark::DurableMark;
+use super::log_reader::{End, LogReader};
+use super::names;
+use super::segment::Segment;
+use crate::format::snapshot::{self, TAIL_MAX, Verifier};
+use crate::limits;
+use crate::session::SessionTable;
+use crate::tree::{Loader, Tree, TreeOptions};
+use crate::wire::txn::TxnRecord;
+use crate::zab::{self, History, Proposal, Trust};
+use crate::zxid::{Epoch, Zxid};
+use std::collections::VecDeque;
+use thiserror::Error;
+
+/// Why a database cannot be used as it lies there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RecoveryError {
+    /// Bytes that were durable are damaged.
+    #[error(
+        "{file} is corrupt at offset {offset}: {why}. Everything up to offset {durable} was on disk, so this \
+         is no torn tail; restore the file, or move the whole data directory away and let the server \
+         synchronise from the others"
+    )]
+    Corrupt {
+        /// The segment.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        why: String,
+        /// How far it was known to be durable.
+        durable: u64,
+    },
+    /// A record is missing between two others.
+    #[error(
+        "{file}: zxid {got} follows {after}: a part of the log is missing; bring the deleted log files back, \
+         or move the whole data directory away and let the server synchronise from the others"
+    )]
+    Gap {
+        /// The segment.
+        file: String,
+        /// The last zxid before the gap.
+        after: Zxid,
+        /// The one behind it.
+        got: Zxid,
+    },
+    /// Logs without any snapshot that can be read.
+    #[error(
+        "there are log files but no snapshot that can be read ({why}); bring one back, or set \
+         snapshot.trust.empty=true if this database never had one (ZooKeeper 3.4)"
+    )]
+    NoSnapshot {
+        /// What was wrong with those there are.
+        why: String,
+    },
+    /// A record that no server would have written.
+    #[error("{file}: the txn {zxid} cannot be applied: {why}")]
+    Txn {
+        /// The segment.
+        file: String,
+        /// Which txn.
+        zxid: Zxid,
+        /// Why.
+        why: String,
+    },
+    /// An epoch file that is none.
+    #[error("{file} does not hold an epoch but {text:?}; write the right number into it")]
+    Epoch {
+        /// The file.
+        file: String,
+        /// Its content.
+        text: String,
+    },
+}
+
+/// How to read a database back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryOptions {
+    /// The tree's hash seed.
+    pub seed: u64,
+    /// `extendedTypesEnabled`.
+    pub extended_types: bool,
+    /// An empty directory may become a database at once: standalone, or `db.autocreate=true` written.
+    pub may_begin: bool,
+    /// `snapshot.trust.empty`.
+    pub trust_empty: bool,
+}
+
+/// What was read back.
+pub struct Recovered {
+    /// The tree at the last zxid.
+    pub tree: Tree,
+    /// The sessions alive there.
+    pub sessions: SessionTable,
+    /// What Zab needs.
+    pub zab: zab::Recovered,
+    /// Where appending goes on; `None` begins a new segment.
+    pub segment: Option<Segment>,
+    /// How far the log was marked durable.
+    pub mark: Option<DurableMark>,
+    /// Txns replayed behind the snapshot.
+    pub replayed: u64,
+    /// What operators should read.
+    pub notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovered")
+            .field("zab", &self.zab)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The txns kept for DIFF while the log is replayed.
+#[derive(Default)]
+struct Window {
+    txns: VecDeque<Proposal>,
+    bytes: usize,
+}
+
+impl Window {
+    fn push(&mut self, proposal: Proposal) {
+        self.bytes += proposal.bytes.len();
+        self.txns.push_back(proposal);
+        while self.txns.len() > limits::COMMITTED_WINDOW_TXNS || self.bytes > limits::COMMITTED_WINDOW_BYTES {
+            let Some(oldest) = self.txns.pop_front() else { break };
+            self.bytes -= oldest.bytes.len();
+        }
+    }
+}
+
+struct Replay {
+    tree: Tree,
+    sessions: SessionTable,
+    window: Window,
+    last: Option<Zxid>,
+    replayed: u64,
+    notes: Vec<String>,
+}
+
+/// Reads the database back.
+pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
+    remove_temporaries(disk)?;
+    let logs = names::all(&disk.list(Dir::Log)?, "log");
+    let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    let mut trust = Trust::Trusted;
+    if logs.is_empty() && snapshots.is_empty() {
+        let allowed = options.may_begin
+            || disk.len(&FileRef { dir: Dir::Base, name: names::INITIALIZE.into() })?.is_some();
+        if allowed {
+            initialise(disk)?;
+        } else {
+            trust = Trust::New;
+        }
+    } else if disk.len(&FileRef::data(names::UNTRUSTED))?.is_some() {
+        trust = Trust::Lost;
+    }
+    let mut notes = Vec::new();
+    let (tree, sessions) = load_newest(disk, options, !logs.is_empty(), &mut notes)?;
+    let from = tree.last_zxid();
+    let mut replay = Replay { tree, sessions, window: Window::default(), last: None, replayed: 0, notes };
+    let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
+    let segment = replay_logs(disk, &logs, from, mark, &mut replay)?;
+    let last = replay.tree.last_zxid();
+    let (accepted_epoch, current_epoch) = read_epochs(disk, last)?;
+    // A window that does not reach the end (a snapshot newer than the log) is no window.
+    let window: Vec<_> = replay.window.txns.into();
+    let window = if window.last().is_some_and(|p| p.zxid == last) { window } else { Vec::new() };
+    Ok(Recovered {
+        tree: replay.tree,
+        sessions: replay.sessions,
+        zab: zab::Recovered { accepted_epoch, current_epoch, last, window, trust },
+        segment,
+        mark,
+        replayed: replay.replayed,
+        notes: replay.notes,
+    })
+}
+
+/// Writes the snapshot of an empty tree, and takes Apache's mark away.
+pub fn initialise(disk: &mut dyn Disk) -> Result<(), DiskError> {
+    let mut tree = Tree::new(TreeOptions::default());
+    let digest = tree.digest();
+    let mut file = Vec::new();
+    let mut writer = snapshot::Writer::begin(&mut file);
+    let from = file.len();
+    let cursor = tree.open_cursor(std::iter::empty());
+    while !tree.read_cursor(cursor, usize::MAX >> 8, &mut file) {}
+    writer.cover(&file[from..]);
+    writer.finish(&mut file, Zxid::ZERO, digest);
+    replace(disk, &FileRef::data(names::snapshot_name(Zxid::ZERO)), &file)?;
+    disk.remove(&FileRef { dir: Dir::Base, name: names::INITIALIZE.into() })
+}
+
+fn remove_temporaries(disk: &mut dyn Disk) -> Result<(), DiskError> {
+    for dir in [Dir::Data, Dir::Log] {
+        for name in disk.list(dir)?.into_iter().filter(|n| n.ends_with(TEMPORARY)) {
+            disk.remove(&FileRef { dir, name })?;
+        }
+    }
+    Ok(())
+}
+
+fn load_newest(
+    disk: &mut dyn Disk,
+    options: &RecoveryOptions,
+    has_logs: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Tree, SessionTable), DiskError> {
+    let tree_options = TreeOptions { seed: options.seed, extended_types: options.extended_types };
+    let mut why = "there is none".to_owned();
+    for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
+        match load(disk, zxid, tree_options)? {
+            Ok(loaded) => return Ok(loaded),
+            Err(reason) => {
+                why = format!("{}: {reason}", names::snapshot_name(zxid));
+                notes.push(format!("{why}; trying an older snapshot"));
+            }
+        }
+    }
+    if has_logs && !options.trust_empty {
+        return Err(RecoveryError::NoSnapshot { why }.into());
+    }
+    Ok((Tree::new(tree_options), SessionTable::new()))
+}
+
+/// Loads one snapshot; the inner error says why it is none.
+fn load(
+    disk: &mut dyn Disk,
+    zxid: Zxid,
+    options: TreeOptions,
+) -> Result<Result<(Tree, SessionTable), String>, DiskError> {
+    const CHUNK: usize = 1 << 20;
+    let file = FileRef::data(names::snapshot_name(zxid));
+    let mut buffer = vec![0; snapshot::HEADER_LEN];
+    let mut offset = disk.read(&file, 0, &mut buffer)? as u64;
+    let mut verifier = match Verifier::begin(&buffer[..offset as usize]) {
+        Ok(verifier) => verifier,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    buffer.clear();
+    let mut loader = Loader::new(options);
+    loop {
+        let had = buffer.len();
+        buffer.resize(had + CHUNK, 0);
+        let read = disk.read(&file, offset, &mut buffer[had..])?;
+        buffer.truncate(had + read);
+        offset += read as u64;
+        let progress = match loader.push(&buffer) {
+            Ok(progress) => progress,
+            Err(e) => return Ok(Err(e.to_string())),
+        };
+        verifier.cover(&buffer[..progress.consumed]);
+        buffer.drain(..progress.consumed);
+        if progress.done {
+            break;
+        }
+        if read == 0 {
+            return Ok(Err("the file ends within the tree".into()));
+        }
+    }
+    let had = buffer.len();
+    buffer.resize(had + TAIL_MAX, 0);
+    let read = disk.read(&file, offset, &mut buffer[had..])?;
+    buffer.truncate(had + read);
+    if let Err(e) = verifier.tail(&buffer) {
+        return Ok(Err(e.to_string()));
+    }
+    Ok(loader.finish(zxid).map_err(|e| e.to_string()).map(|(tree, alive)| {
+        (tree, SessionTable::from_loaded(alive))
+    }))
+}
+
+/// Replays what lies behind `from`; returns where appending goes on.
+fn replay_logs(
+    disk: &mut dyn Disk,
+    logs: &[Zxid],
+    from: Zxid,
+    mark: Option<DurableMark>,
+    replay: &mut Replay,
+) -> Result<Option<Segment>, DiskError> {
+    let begin = logs.partition_point(|first| *first <= from).saturating_sub(1);
+    let mut segment = None;
+    for (index, first) in logs.iter().enumerate().skip(begin) {
+        let name = names::log_name(*first);
+        let file = FileRef::log(name.clone());
+        let mut reader = LogReader::open(disk, file.clone())?;
+        let mut checksum = 0;
+        let mut marked = None;
+        while let Some(record) = reader.next(disk)? {
+            checksum = record.checksum;
+            if mark.is_some_and(|m| m.segment == *first && m.offset == reader.offset()) {
+                marked = Some(checksum);
+            }
+            replay_one(replay, &name, Proposal { zxid: record.zxid, bytes: record.bytes }, from)?;
+        }
+        let Some(end) = reader.end().cloned() else { continue };
+        let newest = index + 1 == logs.len();
+        judge(&name, *first, &end, newest, mark, marked)?;
+        if let Some(damage) = &end.damage {
+            cut_tail(disk, &file, &end)?;
+            let at = end.offset;
+            replay
+                .notes
+                .push(format!("{name}: cut a torn tail at offset {at} ({damage}); it was never durable"));
+        }
+        let len = disk.len(&file)?.unwrap_or(0);
+        // A tail that is on disk as zeros is as good as a new segment's; a cut file begins a new one.
+        let usable = newest && end.damage.is_none() && len > end.offset;
+        segment =
+            usable.then_some(Segment { first: *first, offset: end.offset, zeroed: Some(len), checksum });
+    }
+    Ok(segment)
+}
+
+/// Is damage at the end of a segment a torn tail? Only above what was durable, and, where nothing is
+/// known of that, only at the very end.
+fn judge(
+    name: &str,
+    first: Zxid,
+    end: &End,
+    newest: bool,
+    mark: Option<DurableMark>,
+    marked: Option<u64>,
+) -> Result<(), RecoveryError> {
+    let corrupt = |why: String, durable: u64| {
+        Err(RecoveryError::Corrupt { file: name.to_owned(), offset: end.offset, why, durable })
+    };
+    if let Some(mark) = mark.filter(|m| m.segment == first) {
+        if end.offset < mark.offset {
+            let why = end.damage.clone().unwrap_or("the records end here".into());
+            return corrupt(why, mark.offset);
+        }
+        if marked.is_some_and(|checksum| checksum != mark.checksum) {
+            // The same length with another content: Apache wrote here since; the mark is void.
+            return Ok(());
+        }
+    }
+    let Some(why) = end.damage.clone() else { return Ok(()) };
+    let below = mark.is_some_and(|m| first < m.segment);
+    if below || !newest {
+        return corrupt(why, end.offset);
+    }
+    if mark.is_none() && end.record_behind {
+        return corrupt(format!("{why}, and whole records follow"), end.offset);
+    }
+    Ok(())
+}
+
+/// Removes bytes that are no record, so that they can never be taken for one behind later appends.
+fn cut_tail(disk: &mut dyn Disk, file: &FileRef, end: &End) -> Result<(), DiskError> {
+    if end.offset == 0 {
+        disk.remove(file)?;
+        return disk.sync_dir(Dir::Log);
+    }
+    disk.set_len(file, end.offset)?;
+    disk.sync(file)
+}
+
+fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -> Result<(), RecoveryError> {
+    let zxid = proposal.zxid;
+    let after = replay.last.unwrap_or(from);
+    // The first record read may lie anywhere up to the snapshot; from there on there is no gap.
+    let continues = match replay.last {
+        Some(last) => History::follows(last, zxid) || (zxid > last && zxid <= from),
+        None => zxid <= from || History::follows(from, zxid) || from == Zxid::ZERO,
+    };
+    if !continues {
+        return Err(RecoveryError::Gap { file: file.to_owned(), after, got: zxid });
+    }
+    replay.last = Some(zxid);
+    if zxid > from {
+        let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
+        let record = TxnRecord::decode(&proposal.bytes).map_err(|e| bad(e.to_string()))?;
+        replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
+        replay.sessions.apply(&record.header, &record.txn);
+        replay.replayed += 1;
+    }
+    replay.window.push(proposal);
+    Ok(())
+}
+
+fn read_epoch(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, DiskError> {
+    let Some(bytes) = read_all(disk, &FileRef::data(name))? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    match text.trim().parse::<u32>() {
+        Ok(epoch) => Ok(Some(Epoch(epoch))),
+        Err(_) => Err(RecoveryError::Epoch { file: name.into(), text: text.into_owned() }.into()),
+    }
+}
+
+/// The epochs, settled: a missing file is made up from the last zxid, and a log that reaches into an
+/// epoch proves that this epoch was promised and entered, whatever a crash left in the files
+/// (ZOOKEEPER-2307, -1653, -2354).
+fn read_epochs(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch), DiskError> {
+    let current = read_epoch(disk, names::CURRENT_EPOCH)?.unwrap_or(last.epoch()).max(last.epoch());
+    let accepted = read_epoch(disk, names::ACCEPTED_EPOCH)?.unwrap_or(current).max(current);
+    Ok((accepted, current))
+}

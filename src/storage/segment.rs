@@ -1,0 +1,125 @@
+//! The segment being written, and turning queued records into disk operations.
+//!
+//! A segment comes into being whole: header and first record are written into a pre-zeroed spare (or
+//! a plain temporary file when none is ready), synced, and only then renamed to `log.<hex>`
+//! (ZOOKEEPER-2332, -1621: no empty or half-headed log ever has a log's name).
+
+use super::disk::{Dir, DiskOp, FileRef, TEMPORARY};
+use super::durable_mark::DurableMark;
+use super::names;
+use crate::format::txn_log;
+use crate::zab::Proposal;
+use crate::zxid::Zxid;
+
+/// Where the next record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The zxid in its name.
+    pub first: Zxid,
+    /// Behind its last record.
+    pub offset: u64,
+    /// Its pre-zeroed length; `None` for a file that grows.
+    pub zeroed: Option<u64>,
+    /// The last record's checksum.
+    pub checksum: u64,
+}
+
+impl Segment {
+    fn has_room(&self, bytes: u64) -> bool {
+        self.zeroed.is_none_or(|len| self.offset + bytes <= len)
+    }
+
+    /// The mark that everything written so far is durable.
+    pub(super) fn mark(&self) -> DurableMark {
+        DurableMark { segment: self.first, offset: self.offset, checksum: self.checksum }
+    }
+}
+
+/// Records being gathered into one write.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    bytes: Vec<u8>,
+    from: u64,
+    is_new: bool,
+}
+
+/// The log's end while a batch is being made.
+#[derive(Debug)]
+pub(super) struct LogEnd {
+    /// The segment being written.
+    pub(super) segment: Option<Segment>,
+    /// Length of the spare, when one is ready.
+    pub(super) spare: Option<u64>,
+    /// Begin a new segment with the next record.
+    pub(super) roll: bool,
+    /// Sync what is written.
+    pub(super) force_sync: bool,
+    gather: Gather,
+}
+
+impl LogEnd {
+    pub(super) fn new(segment: Option<Segment>, force_sync: bool) -> LogEnd {
+        LogEnd { segment, spare: None, roll: false, force_sync, gather: Gather::default() }
+    }
+
+    /// Adds a record; operations for what was gathered before come first when a segment ends here.
+    pub(super) fn append(&mut self, proposal: &Proposal, ops: &mut Vec<DiskOp>) {
+        let size = (proposal.bytes.len() + txn_log::RECORD_OVERHEAD) as u64;
+        // A file that grows pays the allocation on every sync: leave it for a spare that is ready.
+        let slow = self.spare.is_some() && self.segment.is_some_and(|s| s.zeroed.is_none());
+        if self.roll || slow || !self.segment.is_some_and(|s| s.has_room(size)) {
+            self.finish(ops);
+            self.begin(proposal.zxid);
+        }
+        let Some(segment) = &mut self.segment else { return };
+        if self.gather.bytes.is_empty() {
+            self.gather.from = segment.offset;
+        }
+        txn_log::write_record(&mut self.gather.bytes, &proposal.bytes);
+        segment.checksum = txn_log::checksum(&proposal.bytes).into();
+        segment.offset += size;
+    }
+
+    fn begin(&mut self, first: Zxid) {
+        self.roll = false;
+        self.segment =
+            Some(Segment { first, offset: txn_log::HEADER_LEN as u64, zeroed: self.spare, checksum: 0 });
+        let mut bytes = Vec::new();
+        txn_log::write_header(&mut bytes);
+        self.gather = Gather { bytes, from: 0, is_new: true };
+    }
+
+    /// Operations that put everything gathered on disk.
+    pub(super) fn finish(&mut self, ops: &mut Vec<DiskOp>) {
+        let gather = std::mem::take(&mut self.gather);
+        let Some(segment) = self.segment.filter(|_| !gather.bytes.is_empty()) else { return };
+        let name = names::log_name(segment.first);
+        if !gather.is_new {
+            let file = FileRef::log(name);
+            ops.push(DiskOp::Write { file: file.clone(), offset: gather.from, bytes: gather.bytes.into() });
+            if self.force_sync {
+                ops.push(DiskOp::Sync(file));
+            }
+            return;
+        }
+        let from = match self.spare.take().filter(|_| segment.zeroed.is_some()) {
+            Some(_) => names::SPARE.to_owned(),
+            None => format!("{name}{TEMPORARY}"),
+        };
+        let file = FileRef::log(from.clone());
+        ops.push(DiskOp::Write { file: file.clone(), offset: 0, bytes: gather.bytes.into() });
+        if self.force_sync {
+            ops.push(DiskOp::Sync(file));
+        }
+        ops.push(DiskOp::Rename { dir: Dir::Log, from, to: name });
+        if self.force_sync {
+            ops.push(DiskOp::SyncDir(Dir::Log));
+        }
+    }
+
+    /// The files behind a point were dropped: what comes next begins a segment.
+    pub(super) fn close(&mut self, ops: &mut Vec<DiskOp>) {
+        self.finish(ops);
+        self.segment = None;
+    }
+}

@@ -1,0 +1,413 @@
+//! Fast leader election: who should lead, decided by notifications among the voters.
+//!
+//! Owns one server's election: its round, its vote, what the others said. Deliberately absent:
+//! links (the server's), what happens after (`leader`, `learner`), and the clock.
+//! The rules are FastLeaderElection's; its fixed 200 ms wait for better votes ends early when every
+//! voter was heard in this round or its link was refused or reset in this round, and no member is
+//! known to be an Apache server.
+
+use super::quorum::Majority;
+use crate::ids::Sid;
+use crate::time::Millis;
+use crate::wire::vote::{NOTIFICATION_VERSION, Notification, PeerState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A candidate and its credentials. The order is the protocol's: epoch, then zxid, then sid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Vote {
+    /// The candidate's current epoch.
+    pub(super) epoch: i64,
+    /// Its last durable zxid; -1 when its database is not to be trusted.
+    pub(super) zxid: i64,
+    /// The candidate.
+    pub(super) leader: Sid,
+}
+
+/// What a server without a vote says: it proposes nobody.
+const NO_VOTE: Vote = Vote { epoch: i64::MIN, zxid: i64::MIN, leader: Sid(i64::MIN) };
+
+/// A notification's content that matters to counting.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    vote: Vote,
+    round: i64,
+    state: PeerState,
+    version: i32,
+}
+
+impl Heard {
+    fn of(n: &Notification) -> Heard {
+        let vote = Vote { epoch: n.peer_epoch, zxid: n.zxid, leader: n.leader };
+        Heard { vote, round: n.round, state: n.state, version: n.version }
+    }
+
+    /// `Vote.equals`: outside LOOKING zxid and round may differ, and very old servers only agree on the leader.
+    fn agrees(&self, other: &Heard) -> bool {
+        if self.state == PeerState::Looking && other.state == PeerState::Looking {
+            return self.vote == other.vote && self.round == other.round;
+        }
+        let same_leader = self.vote.leader == other.vote.leader;
+        if self.version > 0 && other.version > 0 {
+            return same_leader && self.vote.epoch == other.vote.epoch;
+        }
+        same_leader
+    }
+}
+
+/// What an election wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send this to one server.
+    Notify(Sid, Notification),
+    /// Make sure a link to this server is being tried.
+    Connect(Sid),
+    /// Decided: this server leads, in this epoch of credentials and round.
+    Elected(Sid),
+    /// All voters have shown to be new: an empty database may be trusted.
+    AllNew,
+}
+
+/// The fixed parts of an election.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    /// Our id.
+    pub(super) me: Sid,
+    /// Who votes.
+    pub(super) quorum: Majority,
+    /// Our member list as text, sent along.
+    pub(super) config: String,
+    /// How long to wait for better votes (`finalizeWait`), in milliseconds.
+    pub(super) settle_ms: u64,
+    /// First and last interval of repeating notifications, in milliseconds.
+    pub(super) resend_ms: (u64, u64),
+}
+
+/// Our credentials when an election begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    /// Our current epoch.
+    pub(super) epoch: i64,
+    /// Our last durable zxid, or -1.
+    pub(super) zxid: i64,
+    /// Our disk holds no database yet.
+    pub(super) is_new: bool,
+}
+
+/// One server's side of the elections.
+#[derive(Debug)]
+pub(super) struct Election {
+    setup: Setup,
+    round: i64,
+    credentials: Credentials,
+    vote: Vote,
+    looking: bool,
+    votes: BTreeMap<Sid, Heard>,
+    established: BTreeMap<Sid, Heard>,
+    gone: BTreeSet<Sid>,
+    new_voters: BTreeSet<Sid>,
+    zkctl: BTreeMap<Sid, bool>,
+    /// LOOKING notifications heard while we were not looking: the others noticed first. Their
+    /// senders do not repeat them at once, so they are counted when our round begins.
+    early: BTreeMap<Sid, Notification>,
+    settle_until: Option<Millis>,
+    resend_at: Millis,
+    resend_every: u64,
+}
+
+impl Election {
+    /// An election that has not begun.
+    pub(super) fn new(setup: Setup) -> Election {
+        let resend_every = setup.resend_ms.0;
+        Election {
+            setup,
+            round: 0,
+            credentials: Credentials { epoch: 0, zxid: 0, is_new: false },
+            vote: NO_VOTE,
+            looking: false,
+            votes: BTreeMap::new(),
+            established: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            new_voters: BTreeSet::new(),
+            zkctl: BTreeMap::new(),
+            early: BTreeMap::new(),
+            settle_until: None,
+            resend_at: Millis(0),
+            resend_every,
+        }
+    }
+
+    /// The round of the running or last election (`logicalclock`).
+    pub(super) fn round(&self) -> i64 {
+        self.round
+    }
+
+    /// Whether every voter is known to be a zkctl server.
+    pub(super) fn all_zkctl(&self) -> bool {
+        self.setup.quorum.voters().iter().all(|s| *s == self.setup.me || self.zkctl.get(s) == Some(&true))
+    }
+
+    fn is_voter(&self) -> bool {
+        self.setup.quorum.is_voter(self.setup.me)
+    }
+
+    fn own_vote(&self) -> Vote {
+        if !self.is_voter() {
+            return NO_VOTE;
+        }
+        Vote { epoch: self.credentials.epoch, zxid: self.credentials.zxid, leader: self.setup.me }
+    }
+
+    /// Begins a new round with these credentials.
+    pub(super) fn begin(&mut self, now: Millis, credentials: Credentials, steps: &mut Vec<Step>) {
+        self.looking = true;
+        self.round += 1;
+        self.credentials = credentials;
+        self.vote = self.own_vote();
+        self.votes.clear();
+        self.established.clear();
+        self.gone.clear();
+        self.new_voters.clear();
+        self.settle_until = None;
+        self.resend_every = self.setup.resend_ms.0;
+        for voter in self.others() {
+            steps.push(Step::Connect(voter));
+        }
+        self.broadcast(now, steps);
+        for (from, n) in std::mem::take(&mut self.early) {
+            if self.looking && n.round >= self.round {
+                self.on_looking(now, from, &n, steps);
+            }
+        }
+        self.count(now, steps);
+    }
+
+    /// Our database became trusted while looking: vote with it.
+    pub(super) fn trusted(&mut self, now: Millis, credentials: Credentials, steps: &mut Vec<Step>) {
+        self.credentials = credentials;
+        if self.looking {
+            self.vote = self.vote.max(self.own_vote());
+            self.broadcast(now, steps);
+            self.count(now, steps);
+        }
+    }
+
+    fn others(&self) -> Vec<Sid> {
+        self.setup.quorum.voters().iter().copied().filter(|s| *s != self.setup.me).collect()
+    }
+
+    fn notification(&self, state: PeerState, vote: Vote) -> Notification {
+        Notification {
+            state,
+            leader: vote.leader,
+            zxid: vote.zxid,
+            round: self.round,
+            peer_epoch: vote.epoch,
+            version: NOTIFICATION_VERSION,
+            config: self.setup.config.clone(),
+            zkctl: true,
+            is_new: self.credentials.is_new,
+        }
+    }
+
+    fn broadcast(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        let notification = self.notification(PeerState::Looking, self.vote);
+        if self.is_voter() && self.vote.zxid >= 0 {
+            self.votes.insert(self.setup.me, Heard::of(&notification));
+        }
+        for to in self.others() {
+            steps.push(Step::Notify(to, notification.clone()));
+        }
+        self.resend_at = now + self.resend_every;
+    }
+
+    /// A server's link was refused or reset.
+    pub(super) fn on_gone(&mut self, now: Millis, peer: Sid, steps: &mut Vec<Step>) {
+        self.early.remove(&peer);
+        if self.looking {
+            self.gone.insert(peer);
+            self.count(now, steps);
+        }
+    }
+
+    /// A link to a server came up: it has not heard us yet.
+    pub(super) fn on_up(&mut self, peer: Sid, steps: &mut Vec<Step>) {
+        if self.looking && self.setup.quorum.is_voter(peer) {
+            steps.push(Step::Notify(peer, self.notification(PeerState::Looking, self.vote)));
+        }
+    }
+
+    /// A notification arrived. `settled` is our state and vote when we are not looking.
+    pub(super) fn on_notification(
+        &mut self,
+        now: Millis,
+        from: Sid,
+        n: &Notification,
+        settled: Option<(PeerState, Vote)>,
+        steps: &mut Vec<Step>,
+    ) {
+        self.gone.remove(&from);
+        self.zkctl.insert(from, n.zkctl);
+        let answer = match settled {
+            Some((state, vote)) => self.notification(state, vote),
+            None => self.notification(PeerState::Looking, self.vote),
+        };
+        if !self.setup.quorum.is_voter(from) {
+            // Observers learn the leader from our answer; they never influence the vote.
+            steps.push(Step::Notify(from, answer));
+            return;
+        }
+        if !self.looking {
+            self.early.remove(&from);
+            if n.state == PeerState::Looking {
+                self.early.insert(from, n.clone());
+                // While we wait for our disk we have no vote to tell.
+                if settled.is_some() {
+                    steps.push(Step::Notify(from, answer));
+                }
+            }
+            return;
+        }
+        match n.state {
+            PeerState::Looking => {
+                if n.round < self.round {
+                    steps.push(Step::Notify(from, answer));
+                }
+                self.on_looking(now, from, n, steps);
+            }
+            PeerState::Following | PeerState::Leading => self.on_established(from, n, steps),
+            PeerState::Observing => {}
+        }
+    }
+
+    fn on_looking(&mut self, now: Millis, from: Sid, n: &Notification, steps: &mut Vec<Step>) {
+        if n.is_new && n.zkctl {
+            self.new_voters.insert(from);
+        }
+        if self.credentials.is_new
+            && self.others().iter().all(|s| self.new_voters.contains(s))
+            && self.is_voter()
+            && self.credentials.zxid < 0
+        {
+            steps.push(Step::AllNew);
+        }
+        // A database that is not trusted is not voted for, and its holder decides nothing: it waits
+        // until the others have an established leader.
+        let untrusted = self.is_voter() && self.credentials.zxid < 0;
+        if untrusted || n.zxid == -1 || n.round < self.round {
+            return;
+        }
+        let vote = Heard::of(n).vote;
+        if n.round > self.round {
+            self.round = n.round;
+            self.votes.clear();
+            self.gone.clear();
+            self.vote = self.own_vote().max(vote);
+            self.settle_until = None;
+            self.broadcast(now, steps);
+        } else if vote > self.vote {
+            self.vote = vote;
+            self.settle_until = None;
+            self.broadcast(now, steps);
+        }
+        self.votes.insert(from, Heard::of(n));
+        self.count(now, steps);
+    }
+
+    /// An election that others have finished: join it if a quorum agrees and the leader says so itself.
+    fn on_established(&mut self, from: Sid, n: &Notification, steps: &mut Vec<Step>) {
+        let heard = Heard::of(n);
+        if n.round == self.round {
+            self.votes.insert(from, heard);
+            if self.agreed(&self.votes, &heard) && self.confirmed(&self.votes, &heard) {
+                self.finish(heard.vote.leader, steps);
+                return;
+            }
+        }
+        self.established.insert(from, heard);
+        if self.agreed(&self.established, &heard) && self.confirmed(&self.established, &heard) {
+            self.round = n.round;
+            self.finish(heard.vote.leader, steps);
+        }
+    }
+
+    fn agreed(&self, votes: &BTreeMap<Sid, Heard>, with: &Heard) -> bool {
+        let agreeing = votes.iter().filter(|(_, h)| with.agrees(h)).map(|(sid, _)| *sid);
+        self.setup.quorum.is_quorum(agreeing)
+    }
+
+    /// `checkLeader`: another server leads only if it says so itself; we lead only in our own round.
+    fn confirmed(&self, votes: &BTreeMap<Sid, Heard>, heard: &Heard) -> bool {
+        let leader = heard.vote.leader;
+        if leader == self.setup.me {
+            return self.round == heard.round;
+        }
+        votes.get(&leader).is_some_and(|h| h.state == PeerState::Leading)
+    }
+
+    /// Looks whether a quorum shares our vote, and finishes when no better vote can be waited for.
+    fn count(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        if !self.looking || self.vote.zxid < 0 {
+            return;
+        }
+        let mine = Heard {
+            vote: self.vote,
+            round: self.round,
+            state: PeerState::Looking,
+            version: NOTIFICATION_VERSION,
+        };
+        if !self.agreed(&self.votes, &mine) {
+            self.settle_until = None;
+            return;
+        }
+        let until = *self.settle_until.get_or_insert(now + self.setup.settle_ms);
+        let all_heard = self
+            .others()
+            .iter()
+            .all(|s| self.gone.contains(s) || self.votes.get(s).is_some_and(|h| h.round == self.round));
+        let original_present = self.others().iter().any(|s| self.zkctl.get(s) != Some(&true));
+        if now >= until || (all_heard && !original_present) {
+            self.finish(self.vote.leader, steps);
+        }
+    }
+
+    fn finish(&mut self, leader: Sid, steps: &mut Vec<Step>) {
+        self.looking = false;
+        self.settle_until = None;
+        steps.push(Step::Elected(leader));
+    }
+
+    /// Deadlines.
+    pub(super) fn on_tick(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        if !self.looking {
+            return;
+        }
+        self.count(now, steps);
+        if self.looking && now >= self.resend_at {
+            self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
+            for voter in self.others() {
+                steps.push(Step::Connect(voter));
+            }
+            self.broadcast(now, steps);
+        }
+    }
+
+    /// When `on_tick` is wanted next.
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        if !self.looking {
+            return None;
+        }
+        Some(self.settle_until.map_or(self.resend_at, |s| s.min(self.resend_at)))
+    }
+
+    /// The vote that our notifications carry once the election is over.
+    pub(super) fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    /// The vote for `leader` as a joiner of an established ensemble states it.
+    pub(super) fn vote_for(&self, leader: Sid, epoch: i64) -> Vote {
+        let heard = self.votes.get(&leader).or(self.established.get(&leader));
+        let zxid = heard.map_or(self.vote.zxid, |h| h.vote.zxid);
+        Vote { epoch, zxid, leader }
+    }
+}

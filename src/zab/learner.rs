@@ -1,0 +1,391 @@
+//! Following or observing: discovery, synchronization and broadcast as the learner sees them.
+//!
+//! The order that most data-loss bugs of the original broke is written once, here: history durable,
+//! then currentEpoch durable, then ACK of NEWLEADER (ZOOKEEPER-3911, -4643, -4646, -4785).
+
+use super::action::{Action, Reloaded, Service};
+use super::history::{History, Proposal};
+use super::message::Message;
+use super::shared::{Ctx, Trust, Verdict, Wait};
+use crate::ids::{LinkId, Sid};
+use crate::time::Millis;
+use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION};
+use crate::zxid::{Epoch, Zxid};
+use std::collections::VecDeque;
+
+/// Waits between attempts to reach the leader's quorum port, in milliseconds: the first ones are
+/// short, since a leader opens its port within the same round as its learners dial.
+const DIAL_RETRY_MS: [u64; 5] = [5, 10, 20, 50, 100];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waiting for the link, or for the next attempt at it.
+    Dialling,
+    /// FOLLOWERINFO sent.
+    Joining,
+    /// acceptedEpoch on its way to disk.
+    Promising,
+    /// ACKEPOCH sent.
+    Promised,
+    /// A SNAP's stream is arriving.
+    Loading(Zxid),
+    /// The log was cut behind the tree, which is being loaded again.
+    Reloading,
+    /// Proposals of the synchronization are arriving.
+    Synchronizing,
+    /// NEWLEADER came; history and currentEpoch are on their way to disk.
+    Settling,
+    /// NEWLEADER acknowledged.
+    AwaitingUpToDate,
+    /// In broadcast.
+    Active,
+}
+
+/// A learner's side of one leader's reign.
+#[derive(Debug)]
+pub(super) struct Learner {
+    leader: Sid,
+    link: Option<LinkId>,
+    stage: Stage,
+    epoch: Epoch,
+    leader_is_zkctl: bool,
+    /// Decided by the leader, as far as we know.
+    committed: Zxid,
+    /// Acknowledged to the leader.
+    acked: Zxid,
+    /// The leader is given up then.
+    deadline: Millis,
+    attempts: usize,
+    retry_at: Option<Millis>,
+    held: VecDeque<Message>,
+}
+
+impl Learner {
+    /// Sets out for `leader`.
+    pub(super) fn begin(ctx: &mut Ctx<'_>, leader: Sid) -> Learner {
+        ctx.out.push(Action::Dial(leader));
+        Learner {
+            leader,
+            link: None,
+            stage: Stage::Dialling,
+            epoch: Epoch(0),
+            leader_is_zkctl: false,
+            committed: ctx.shared.history.delivered(),
+            acked: Zxid::ZERO,
+            deadline: ctx.now + ctx.shared.cfg.init_ms(),
+            attempts: 0,
+            retry_at: None,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// Whom we follow.
+    pub(super) fn leader(&self) -> Sid {
+        self.leader
+    }
+
+    /// Ends the link; the caller goes back to an election.
+    pub(super) fn end(&self, ctx: &mut Ctx<'_>, reason: &str) {
+        if let Some(link) = self.link {
+            ctx.close(link, reason);
+        }
+    }
+
+    /// Whether `link` is the one to our leader.
+    pub(super) fn has(&self, link: LinkId) -> bool {
+        self.link == Some(link)
+    }
+
+    /// Whether clients are served.
+    pub(super) fn is_active(&self) -> bool {
+        self.stage == Stage::Active
+    }
+
+    pub(super) fn on_dialled(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
+        if self.stage != Stage::Dialling {
+            ctx.close(link, "a link that nobody waits for");
+            return Verdict::Stay;
+        }
+        self.link = Some(link);
+        self.stage = Stage::Joining;
+        let shared = &ctx.shared;
+        let info = LearnerInfo {
+            sid: shared.cfg.me,
+            protocol: PROTOCOL_VERSION,
+            config_version: shared.cfg.config_version,
+            zkctl: true,
+        };
+        let (accepted_epoch, observer) = (shared.accepted_epoch, !shared.is_voter());
+        ctx.send(link, Message::Info { accepted_epoch, info, observer });
+        Verdict::Stay
+    }
+
+    pub(super) fn on_dial_failed(&mut self, now: Millis) {
+        let wait = DIAL_RETRY_MS[self.attempts.min(DIAL_RETRY_MS.len() - 1)];
+        self.attempts += 1;
+        self.retry_at = Some(now + wait);
+    }
+
+    pub(super) fn on_tick(&mut self, ctx: &mut Ctx<'_>) -> Verdict {
+        if ctx.now >= self.deadline {
+            return Verdict::look(format!("leader {} is silent ({:?})", self.leader, self.stage));
+        }
+        if self.retry_at.is_some_and(|at| ctx.now >= at) {
+            self.retry_at = None;
+            ctx.out.push(Action::Dial(self.leader));
+        }
+        Verdict::Stay
+    }
+
+    pub(super) fn next_deadline(&self) -> Millis {
+        self.retry_at.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    fn heard(&mut self, ctx: &Ctx<'_>) {
+        let limit =
+            if self.stage == Stage::Active { ctx.shared.cfg.sync_ms() } else { ctx.shared.cfg.init_ms() };
+        self.deadline = ctx.now + limit;
+    }
+
+    pub(super) fn on_snapshot_progress(&mut self, ctx: &Ctx<'_>) {
+        self.heard(ctx);
+    }
+
+    pub(super) fn on_message(&mut self, ctx: &mut Ctx<'_>, link: LinkId, message: Message) -> Verdict {
+        assert_eq!(self.link, Some(link));
+        self.heard(ctx);
+        if self.stage == Stage::Reloading {
+            self.held.push_back(message);
+            return Verdict::Stay;
+        }
+        match (self.stage, message) {
+            (Stage::Joining, Message::LeaderInfo { epoch, zkctl }) => {
+                self.on_leader_info(ctx, link, epoch, zkctl)
+            }
+            (Stage::Promised, Message::Diff(_)) => {
+                // What we hold is a prefix of what the leader holds: all of it is decided.
+                self.committed = ctx.shared.history.last();
+                self.stage = Stage::Synchronizing;
+                Verdict::Stay
+            }
+            (Stage::Promised, Message::Trunc(to)) => self.on_trunc(ctx, to),
+            (Stage::Promised, Message::Snap(zxid)) => {
+                self.stage = Stage::Loading(zxid);
+                Verdict::Stay
+            }
+            (Stage::Synchronizing | Stage::AwaitingUpToDate | Stage::Active, Message::Propose(p)) => {
+                self.on_propose(ctx, p)
+            }
+            (Stage::Synchronizing | Stage::AwaitingUpToDate | Stage::Active, Message::Inform(p)) => {
+                let zxid = p.zxid;
+                match self.on_propose(ctx, p) {
+                    Verdict::Stay => self.on_commit(ctx, zxid),
+                    look => look,
+                }
+            }
+            // The leader forwards from the moment of NEWLEADER on; it does not wait for our disk.
+            (Stage::Settling, Message::Propose(p)) => self.on_propose(ctx, p),
+            (Stage::Settling, Message::Inform(p)) => {
+                self.committed = p.zxid;
+                self.on_propose(ctx, p)
+            }
+            (
+                Stage::Synchronizing | Stage::Settling | Stage::AwaitingUpToDate | Stage::Active,
+                Message::Commit(zxid),
+            ) => self.on_commit(ctx, zxid),
+            (Stage::Synchronizing, Message::NewLeader { zxid, .. }) => self.on_new_leader(ctx, zxid),
+            (Stage::AwaitingUpToDate, Message::UpToDate) => self.on_up_to_date(ctx, link),
+            (stage, Message::Ping { zxid, .. }) => {
+                if matches!(stage, Stage::AwaitingUpToDate | Stage::Active) {
+                    ctx.out.push(Action::Pong { link, zxid });
+                }
+                Verdict::Stay
+            }
+            (Stage::Active, message @ (Message::Revalidate(_) | Message::Sync(_))) => {
+                ctx.out.push(Action::Carried { link, learner: None, message });
+                Verdict::Stay
+            }
+            (stage, message) => Verdict::look(format!("unexpected {message:?} while {stage:?}")),
+        }
+    }
+
+    fn on_leader_info(&mut self, ctx: &mut Ctx<'_>, link: LinkId, epoch: Epoch, zkctl: bool) -> Verdict {
+        self.epoch = epoch;
+        self.leader_is_zkctl = zkctl;
+        if epoch < ctx.shared.accepted_epoch {
+            return Verdict::look(format!(
+                "leader {} proposes epoch {epoch}, below the promised {}",
+                self.leader, ctx.shared.accepted_epoch
+            ));
+        }
+        if epoch > ctx.shared.accepted_epoch {
+            self.stage = Stage::Promising;
+            ctx.write_accepted_epoch(epoch);
+        } else {
+            // Promised in an earlier attempt: that promise must not be counted twice.
+            self.ack_epoch(ctx, link, None);
+        }
+        Verdict::Stay
+    }
+
+    fn ack_epoch(&mut self, ctx: &mut Ctx<'_>, link: LinkId, current_epoch: Option<Epoch>) {
+        assert_eq!(ctx.shared.durable, ctx.shared.history.last(), "an ACKEPOCH states durable facts");
+        let last = (ctx.shared.trust == Trust::Trusted).then_some(ctx.shared.durable);
+        self.stage = Stage::Promised;
+        ctx.send(link, Message::AckEpoch { last, current_epoch });
+    }
+
+    fn on_trunc(&mut self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
+        let in_memory = ctx.shared.history.truncate(to);
+        let left = if in_memory { ctx.shared.history.last() } else { to };
+        let ticket = ctx.shared.wait(Wait::Truncate { to: left, reload: !in_memory });
+        ctx.out.push(Action::Truncate { ticket, to, reload: !in_memory });
+        self.committed = to;
+        if !in_memory {
+            self.stage = Stage::Reloading;
+            return Verdict::Stay;
+        }
+        self.stage = Stage::Synchronizing;
+        self.check_truncated(ctx, to)
+    }
+
+    /// A cut that did not end where the leader wants it is sound but not the leader's prefix:
+    /// join again with the shorter history.
+    fn check_truncated(&self, ctx: &Ctx<'_>, to: Zxid) -> Verdict {
+        let last = ctx.shared.history.last();
+        if last == to {
+            return Verdict::Stay;
+        }
+        Verdict::look(format!("cut the log to {to} but it now ends at {last}; joining again"))
+    }
+
+    pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
+        ctx.shared.history = History::recovered(reloaded.last, reloaded.window);
+        ctx.shared.durable = reloaded.last;
+        if self.stage != Stage::Reloading {
+            return Verdict::Stay;
+        }
+        self.stage = Stage::Synchronizing;
+        let verdict = self.check_truncated(ctx, self.committed);
+        if verdict != Verdict::Stay {
+            return verdict;
+        }
+        let Some(link) = self.link else { return Verdict::Stay };
+        for message in std::mem::take(&mut self.held) {
+            match self.on_message(ctx, link, message) {
+                Verdict::Stay => {}
+                look => return look,
+            }
+        }
+        Verdict::Stay
+    }
+
+    pub(super) fn on_snapshot_loaded(&mut self, ctx: &mut Ctx<'_>) -> Verdict {
+        let Stage::Loading(zxid) = self.stage else {
+            return Verdict::look(format!("a snapshot while {:?}", self.stage));
+        };
+        self.heard(ctx);
+        ctx.shared.history.restart_at(zxid);
+        self.committed = zxid;
+        let ticket = ctx.shared.wait(Wait::Install(zxid));
+        ctx.out.push(Action::InstallSnapshot { ticket, zxid });
+        self.stage = Stage::Synchronizing;
+        Verdict::Stay
+    }
+
+    fn on_propose(&mut self, ctx: &mut Ctx<'_>, proposal: Proposal) -> Verdict {
+        match ctx.shared.history.accept(proposal.clone()) {
+            Ok(true) => {
+                ctx.append(proposal);
+                Verdict::Stay
+            }
+            Ok(false) => Verdict::Stay,
+            Err(gap) => Verdict::look(format!("the leader sent {} behind {}: a gap", gap.got, gap.after)),
+        }
+    }
+
+    fn on_commit(&mut self, ctx: &mut Ctx<'_>, zxid: Zxid) -> Verdict {
+        if zxid > ctx.shared.history.last() {
+            return Verdict::look(format!(
+                "COMMIT of {zxid}, which was never proposed to us (last {})",
+                ctx.shared.history.last()
+            ));
+        }
+        self.committed = self.committed.max(zxid);
+        if self.stage == Stage::Active {
+            ctx.deliver(self.committed);
+        }
+        Verdict::Stay
+    }
+
+    fn on_new_leader(&mut self, ctx: &mut Ctx<'_>, zxid: Zxid) -> Verdict {
+        if zxid != self.epoch.first_zxid() {
+            return Verdict::look(format!("NEWLEADER {zxid} does not belong to epoch {}", self.epoch));
+        }
+        self.stage = Stage::Settling;
+        ctx.write_current_epoch(self.epoch);
+        if ctx.shared.trust != Trust::Trusted {
+            let ticket = ctx.shared.wait(Wait::Trust);
+            ctx.out.push(Action::Trust { ticket });
+        }
+        Verdict::Stay
+    }
+
+    fn on_up_to_date(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
+        self.stage = Stage::Active;
+        self.heard(ctx);
+        if !self.leader_is_zkctl {
+            ctx.send(link, Message::Ack(self.epoch.first_zxid()));
+        }
+        let leader = self.leader;
+        let service = if ctx.shared.is_voter() {
+            Service::Following { leader, link }
+        } else {
+            Service::Observing { leader, link }
+        };
+        ctx.deliver(self.committed);
+        ctx.out.push(Action::Serve(service));
+        Verdict::Stay
+    }
+
+    /// Something reached the disk.
+    pub(super) fn on_durable(&mut self, ctx: &mut Ctx<'_>, done: &[Wait]) -> Verdict {
+        let Some(link) = self.link else { return Verdict::Stay };
+        if self.stage == Stage::Promising && done.contains(&Wait::AcceptedEpoch(self.epoch)) {
+            let current = ctx.shared.current_epoch.max(ctx.shared.durable.epoch());
+            self.ack_epoch(ctx, link, Some(current));
+        }
+        let entered = ctx.shared.current_epoch == self.epoch && ctx.shared.trust == Trust::Trusted;
+        if self.stage == Stage::Settling && entered {
+            self.stage = Stage::AwaitingUpToDate;
+            self.acked = self.committed;
+            self.heard(ctx);
+            ctx.send(link, Message::Ack(self.epoch.first_zxid()));
+        }
+        if matches!(self.stage, Stage::AwaitingUpToDate | Stage::Active) {
+            self.acknowledge(ctx, link);
+        }
+        if self.stage == Stage::Active {
+            ctx.deliver(self.committed);
+        }
+        Verdict::Stay
+    }
+
+    /// ACKs what is durable and not acknowledged yet. A zkctl leader takes the last one for all.
+    fn acknowledge(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
+        let durable = ctx.shared.durable;
+        if !ctx.shared.is_voter() || durable <= self.acked {
+            return;
+        }
+        if self.leader_is_zkctl {
+            ctx.send(link, Message::Ack(durable));
+        } else {
+            let due: Vec<Zxid> =
+                ctx.shared.history.behind(self.acked).map(|p| p.zxid).take_while(|z| *z <= durable).collect();
+            for zxid in due {
+                ctx.send(link, Message::Ack(zxid));
+            }
+        }
+        self.acked = durable;
+    }
+}

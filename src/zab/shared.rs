@@ -1,0 +1,223 @@
+//! What every role works on: the configuration, the history, and what the disk is known to hold.
+
+use super::action::{Action, Ticket};
+use super::election::Credentials;
+use super::history::{History, Proposal};
+use super::quorum::Majority;
+use crate::ids::{LinkId, Sid};
+use crate::time::Millis;
+use crate::zxid::{Epoch, Zxid};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+use super::message::Message;
+
+/// The fixed parts of one server's Zab.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our id.
+    pub me: Sid,
+    /// Who votes.
+    pub quorum: Majority,
+    /// No ensemble at all: one server that serves alone.
+    pub standalone: bool,
+    /// The member list as its text, sent in notifications and NEWLEADER.
+    pub config_text: String,
+    /// Its version.
+    pub config_version: i64,
+    /// The base unit of time, in milliseconds.
+    pub tick_ms: u64,
+    /// Ticks that joining may take.
+    pub init_limit: u64,
+    /// Ticks that silence may last.
+    pub sync_limit: u64,
+    /// `finalizeWait`, in milliseconds.
+    pub settle_ms: u64,
+    /// Interval of repeated notifications, first and last, in milliseconds.
+    pub resend_ms: (u64, u64),
+}
+
+impl Config {
+    /// Milliseconds that joining may take.
+    pub(super) fn init_ms(&self) -> u64 {
+        self.tick_ms * self.init_limit
+    }
+
+    /// Milliseconds that silence may last.
+    pub(super) fn sync_ms(&self) -> u64 {
+        self.tick_ms * self.sync_limit
+    }
+}
+
+/// What the database on disk is worth when a server starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It is what this server acknowledged.
+    Trusted,
+    /// Nothing is there yet, and nobody said that this is as it should be.
+    New,
+    /// Something was lost.
+    Lost,
+}
+
+/// What recovery tells Zab.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// `acceptedEpoch`.
+    pub accepted_epoch: Epoch,
+    /// `currentEpoch`.
+    pub current_epoch: Epoch,
+    /// The last zxid on disk.
+    pub last: Zxid,
+    /// The last txns, ending at `last`.
+    pub window: Vec<Proposal>,
+    /// Whether it may be voted with.
+    pub trust: Trust,
+}
+
+/// A disk action that has not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Append(Zxid),
+    AcceptedEpoch(Epoch),
+    CurrentEpoch(Epoch),
+    Truncate { to: Zxid, reload: bool },
+    Install(Zxid),
+    Initialise,
+    Trust,
+}
+
+/// State under every role.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cfg: Config,
+    pub(super) history: History,
+    pub(super) accepted_epoch: Epoch,
+    pub(super) current_epoch: Epoch,
+    /// Everything accepted up to here is on disk.
+    pub(super) durable: Zxid,
+    pub(super) trust: Trust,
+    pub(super) waits: VecDeque<(Ticket, Wait)>,
+    next_ticket: u64,
+}
+
+impl Shared {
+    pub(super) fn new(cfg: Config, recovered: Recovered) -> Shared {
+        assert!(recovered.accepted_epoch >= recovered.current_epoch, "recovery settles the epochs");
+        Shared {
+            cfg,
+            history: History::recovered(recovered.last, recovered.window),
+            accepted_epoch: recovered.accepted_epoch,
+            current_epoch: recovered.current_epoch,
+            durable: recovered.last,
+            trust: recovered.trust,
+            waits: VecDeque::new(),
+            next_ticket: 1,
+        }
+    }
+
+    pub(super) fn is_voter(&self) -> bool {
+        self.cfg.quorum.is_voter(self.cfg.me)
+    }
+
+    /// What this server offers in an election: durable facts only.
+    pub(super) fn credentials(&self) -> Credentials {
+        assert_eq!(self.durable, self.history.last(), "an election waits for the disk");
+        let zxid = if self.trust == Trust::Trusted { self.durable.wire() } else { -1 };
+        // A log that reaches into an epoch proves that this epoch's leader was followed.
+        let epoch = self.current_epoch.max(self.durable.epoch());
+        Credentials { epoch: epoch.0.into(), zxid, is_new: self.trust == Trust::New }
+    }
+
+    pub(super) fn wait(&mut self, wait: Wait) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waits.push_back((ticket, wait));
+        ticket
+    }
+
+    /// Takes what is complete up to `ticket` and records it.
+    pub(super) fn done(&mut self, ticket: Ticket) -> Vec<Wait> {
+        let mut out = Vec::new();
+        while self.waits.front().is_some_and(|(t, _)| *t <= ticket) {
+            let Some((_, wait)) = self.waits.pop_front() else { break };
+            match wait {
+                // A truncation accepted later may already have dropped what was appended before it.
+                Wait::Append(zxid) => self.durable = zxid,
+                Wait::AcceptedEpoch(epoch) => self.accepted_epoch = epoch,
+                Wait::CurrentEpoch(epoch) => self.current_epoch = epoch,
+                Wait::Truncate { to, reload: false } => self.durable = self.durable.min(to),
+                Wait::Truncate { reload: true, .. } => {}
+                Wait::Install(zxid) => self.durable = zxid,
+                Wait::Initialise => self.trust = Trust::Trusted,
+                Wait::Trust => self.trust = Trust::Trusted,
+            }
+            out.push(wait);
+        }
+        out
+    }
+}
+
+/// One call's surroundings.
+pub(super) struct Ctx<'a> {
+    pub(super) now: Millis,
+    pub(super) shared: &'a mut Shared,
+    pub(super) out: &'a mut Vec<Action>,
+}
+
+impl Ctx<'_> {
+    pub(super) fn send(&mut self, link: LinkId, message: Message) {
+        self.out.push(Action::Send { link, message });
+    }
+
+    pub(super) fn close(&mut self, link: LinkId, reason: impl Into<String>) {
+        self.out.push(Action::CloseLink { link, reason: reason.into() });
+    }
+
+    pub(super) fn append(&mut self, proposal: Proposal) {
+        let ticket = self.shared.wait(Wait::Append(proposal.zxid));
+        self.out.push(Action::Append { ticket, proposal });
+    }
+
+    pub(super) fn write_accepted_epoch(&mut self, epoch: Epoch) {
+        assert!(epoch > self.shared.accepted_epoch, "acceptedEpoch only grows");
+        let ticket = self.shared.wait(Wait::AcceptedEpoch(epoch));
+        self.out.push(Action::WriteAcceptedEpoch { ticket, epoch });
+    }
+
+    pub(super) fn write_current_epoch(&mut self, epoch: Epoch) {
+        assert!(epoch >= self.shared.current_epoch, "currentEpoch only grows");
+        assert!(epoch <= self.shared.accepted_epoch, "an epoch is promised before it is entered");
+        let ticket = self.shared.wait(Wait::CurrentEpoch(epoch));
+        self.out.push(Action::WriteCurrentEpoch { ticket, epoch });
+    }
+
+    /// Delivers what is both committed and on our own disk (invariants `applied <= committed`,
+    /// `applied <= durable`; ZOOKEEPER-4882).
+    pub(super) fn deliver(&mut self, committed: Zxid) {
+        let upto = committed.min(self.shared.durable);
+        for proposal in self.shared.history.deliver(upto) {
+            self.out.push(Action::Deliver(proposal));
+        }
+    }
+
+    /// Our member list as NEWLEADER carries it.
+    pub(super) fn config_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(self.shared.cfg.config_text.as_bytes())
+    }
+}
+
+/// Whether a role goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It does.
+    Stay,
+    /// Back to an election, for this reason.
+    Look(String),
+}
+
+impl Verdict {
+    pub(super) fn look(reason: impl Into<String>) -> Verdict {
+        Verdict::Look(reason.into())
+    }
+}
