@@ -153,7 +153,9 @@ impl Runner {
     async fn turn(&self, node: &Node, turn: Turn, plan: &Plan, systemd: bool) -> Result<(), Failure> {
         self.apply(node, plan.initialize, systemd).await?;
         self.control(node, turn).await?;
-        self.proven(node).await.map(|_| ())
+        let text = self.proven(node).await?;
+        self.reporter.report(&Event::Done { node: node.name.clone(), text });
+        Ok(())
     }
 
     async fn upload(&self, nodes: &[String]) -> Result<(), Failure> {
@@ -182,11 +184,14 @@ impl Runner {
     async fn together(&self, nodes: &[String], plan: &Plan, views: &[NodeView]) -> Result<(), Failure> {
         let systemd = systemd_nodes(views);
         let initialize = plan.initialize;
+        let runs = |v: &&NodeView| v.facts.as_ref().is_ok_and(|f| f.process.is_some());
+        let running: Vec<String> = views.iter().filter(runs).map(|v| v.node.name.clone()).collect();
         self.each(nodes, "starting", move |runner, node| {
             let systemd = systemd.contains(&node.name);
+            let turn = if running.contains(&node.name) { Turn::Restart } else { Turn::Start };
             async move {
                 runner.apply(&node, initialize, systemd).await?;
-                runner.control(&node, Turn::Restart).await
+                runner.control(&node, turn).await
             }
         })
         .await?;
@@ -286,9 +291,7 @@ impl Runner {
                         super::host::protocol::Answer::Serving(srvr) => srvr.mode.word(),
                         _ => node.role.word(),
                     };
-                    let text = format!("{mode}; a write was acknowledged in {ms} ms");
-                    self.reporter.report(&Event::Done { node: node.name.clone(), text: text.clone() });
-                    Ok(text)
+                    Ok(format!("{mode}; a write was acknowledged in {ms} ms"))
                 }
                 Awaited { alive: false, .. } => {
                     Err(self.failure(node, "it started, and then ended", reason(&awaited)).await)

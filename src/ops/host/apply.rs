@@ -56,14 +56,10 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
         }
     }
     link(node, &wanted.release, &mut changed)?;
-    if wanted.initialize {
-        for dir in [&node.data, &node.txlog] {
-            let path = format!("{dir}/initialize");
-            let marker = FileSpec { path: path.clone(), content: String::new(), mode: 0o640 };
-            if !Path::new(&path).exists() && file(&marker, owner)? {
-                changed.push(format!("wrote {path}"));
-            }
-        }
+    let path = format!("{}/initialize", node.data);
+    if wanted.initialize && !Path::new(&path).exists() {
+        file(&FileSpec { path: path.clone(), content: String::new(), mode: 0o640 }, owner)?;
+        changed.push(format!("wrote {path}"));
     }
     if let Some(content) = &wanted.unit {
         let unit = FileSpec { path: probe::unit_file(node), content: content.clone(), mode: 0o644 };
