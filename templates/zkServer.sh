@@ -22,13 +22,13 @@ fi
 if [ -z "$ZOOCFGDIR" ]; then
   # The node's directory is where `bin` was reached from, not where its link leads to.
   here="$(cd "$(dirname "${BASH_SOURCE-$0}")" && pwd -L)"
-  for dir in "$here/../conf" "$ZOOBINDIR/../conf" "$ZOOBINDIR/../../conf" /etc/zookeeper; do
+  for dir in "${here%/*}/conf" "$ZOOBINDIR/../conf" "$ZOOBINDIR/../../conf" /etc/zookeeper; do
     if [ -e "$dir" ]; then
       ZOOCFGDIR="$dir"
       break
     fi
   done
-  ZOOCFGDIR="${ZOOCFGDIR:-$here/../conf}"
+  ZOOCFGDIR="${ZOOCFGDIR:-${here%/*}/conf}"
 fi
 if [ -f "$ZOOCFGDIR/zookeeper-env.sh" ]; then
   . "$ZOOCFGDIR/zookeeper-env.sh"
