@@ -10,7 +10,7 @@ const ROOT_HELP: &str = "\
 Usage: zkctl <VERB> [OPTIONS]
 
 Make and change an ensemble
-  deploy        Make the hosts what the inventory says; a second run changes nothing
+  deploy        Make hosts what the inventory says; a second run changes nothing
   add-observer  Convert a node to an observer, or add a new one
   promote       Make an observer a voter
   render        Show the files that deploy would write
