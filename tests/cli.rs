@@ -1,5 +1,7 @@
 //! The command line as people and programs meet it: help, errors, exit codes, rendered files, lint.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -12,8 +12,8 @@ use super::event::{Event, Reporter};
 use super::failure::{Failure, exit};
 use super::host::protocol::{ApplyRequest, AwaitRequest, Awaited, FileSpec, NodeSpec, Request, Response};
 use super::inventory::{Ensemble, Node};
-use super::plan::order::{self, Standings};
-use super::plan::{Goal, Plan, Step, member_list, standings, under_systemd};
+use super::plan::order::Standings;
+use super::plan::{Goal, Plan, Step, standings, under_systemd};
 use super::remote::{Fleet, NodeView, Release};
 use crate::ids::Sid;
 
@@ -86,19 +86,11 @@ impl Runner {
         done: usize,
         of: usize,
     ) -> Result<(), Failure> {
-        let list = member_list(self.ensemble());
-        // What goes first is settled once: servers change their own lists on the way.
-        let views = if remaining.is_empty() { Vec::new() } else { self.facts().await };
-        let before = standings(&views);
-        let first: Vec<Sid> = remaining.iter().copied().filter(|s| before.goes_first(*s, &list)).collect();
         let mut number = done;
         while !remaining.is_empty() {
             let views = self.facts().await;
             let now = standings(&views);
-            let Some(sid) = order::next(&remaining, plan.strategy, now.leader(), |s| first.contains(&s))
-            else {
-                break;
-            };
+            let Some(sid) = plan.order.next(&remaining, now.leader()) else { break };
             remaining.retain(|s| *s != sid);
             let Some(view) = views.iter().find(|v| v.node.sid == sid) else { continue };
             let turn = match &view.facts {

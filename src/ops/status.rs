@@ -148,7 +148,13 @@ pub fn status(ensemble: &Ensemble, views: &[NodeView]) -> Status {
         }
         Health::NoQuorum => {
             let needed = list.majority();
-            format!("NO QUORUM: {up} of {voters} voters serve, {needed} are needed; no write is acknowledged")
+            if up >= needed {
+                format!("NO QUORUM: {up} of {voters} voters serve, but no write is acknowledged")
+            } else {
+                format!(
+                    "NO QUORUM: {up} of {voters} voters serve, {needed} are needed; no write is acknowledged"
+                )
+            }
         }
     };
     Status { schema: 1, cluster: ensemble.name.clone(), health, summary, nodes }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use differences::{Action, FileChange, NodePlan};
-use order::{Cost, Standing, Standings, Strategy};
+use order::{Cost, Order, Standing, Standings, Strategy};
 
 use super::host::Mode;
 use super::host::protocol::{Answer, NodeFacts};
@@ -114,9 +114,9 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Whether this is the ensemble's first start ever.
     pub initialize: bool,
-    /// How the leader is treated.
+    /// The order of single restarts.
     #[serde(skip)]
-    pub strategy: Strategy,
+    pub order: Order,
 }
 
 impl Plan {
@@ -189,14 +189,8 @@ pub fn plan(goal: &Goal, views: &[NodeView]) -> Plan {
     let nodes: Vec<NodePlan> = views.iter().filter_map(|view| differences::of(goal, view)).collect();
     refusals.extend(views.iter().flat_map(|view| preflight(goal, view, &nodes)));
     let initialize = refusals.is_empty() && views.iter().all(|v| v.facts.as_ref().is_ok_and(|f| !f.has_data));
-    let mut plan = Plan {
-        nodes,
-        steps: Vec::new(),
-        notes: Vec::new(),
-        refusals,
-        initialize,
-        strategy: Strategy::LeaderLast,
-    };
+    let order = Order::new(&standings(views), &member_list(&goal.ensemble), Strategy::LeaderLast, true);
+    let mut plan = Plan { nodes, steps: Vec::new(), notes: Vec::new(), refusals, initialize, order };
     steps(goal, views, &mut plan);
     plan
 }
@@ -277,9 +271,9 @@ fn steps(goal: &Goal, views: &[NodeView], plan: &mut Plan) {
         let sids: Vec<Sid> =
             moving.iter().filter_map(|name| goal.ensemble.node(name)).map(|n| n.sid).collect();
         let now = standings(views);
-        let (strategy, order) = order::choose(&now, &sids, &list);
-        plan.strategy = strategy;
-        if order.iter().any(|(_, cost)| *cost == Cost::Stuck) {
+        let (order, costs) = order::choose(&now, &sids, &list);
+        plan.order = order;
+        if costs.iter().any(|(_, cost)| *cost == Cost::Stuck) {
             plan.notes.push(
                 "no order of single restarts keeps a majority that agrees on its members, so all these nodes are \
                  restarted at once: writes stop until they have elected a leader"
@@ -287,7 +281,7 @@ fn steps(goal: &Goal, views: &[NodeView], plan: &mut Plan) {
             );
             steps.push(Step::StartTogether { nodes: moving });
         } else {
-            steps.extend(order.iter().filter_map(|(sid, cost)| single(goal, views, *sid, *cost)));
+            steps.extend(costs.iter().filter_map(|(sid, cost)| single(goal, views, *sid, *cost)));
         }
     }
     plan.steps = steps;

@@ -203,45 +203,53 @@ impl Standings {
     }
 }
 
-impl Standings {
-    /// Whether a server is better restarted before all others: it does not run, it does not vote by the new list, or
-    /// its vote changes.
-    pub fn goes_first(&self, sid: Sid, list: &MemberList) -> bool {
-        let will_vote = list.get(sid).is_some_and(|m| m.votes());
-        !will_vote || !self.votes(sid)
+/// The order of restarts: who goes before and after all others, and how the leader among the rest is treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// How the leader is treated.
+    pub strategy: Strategy,
+    first: BTreeSet<Sid>,
+    last: BTreeSet<Sid>,
+}
+
+impl Order {
+    /// First goes whoever is down, does not vote by the new list, or changes its vote. A server that no
+    /// running one lists yet goes last where `new_last`, so that it meets only servers that know it.
+    pub fn new(standings: &Standings, list: &MemberList, strategy: Strategy, new_last: bool) -> Order {
+        let known = |sid: Sid| standings.servers.values().any(|s| s.list.get(sid).is_some());
+        let (mut first, mut last) = (BTreeSet::new(), BTreeSet::new());
+        for member in &list.members {
+            if new_last && !known(member.sid) {
+                last.insert(member.sid);
+            } else if !member.votes() || !standings.votes(member.sid) {
+                first.insert(member.sid);
+            }
+        }
+        Order { strategy, first, last }
+    }
+
+    /// Who is restarted next; ids decide among equals.
+    pub fn next(&self, remaining: &[Sid], leader: Option<Sid>) -> Option<Sid> {
+        let rank = |sid: &Sid| {
+            let leads = Some(*sid) == leader;
+            let turn = match self.strategy {
+                _ if self.first.contains(sid) => 0,
+                _ if self.last.contains(sid) => 3,
+                Strategy::LeaderLast => 1 + u8::from(leads),
+                Strategy::LeaderFirst => 2 - u8::from(leads),
+            };
+            (turn, *sid)
+        };
+        remaining.iter().copied().min_by_key(rank)
     }
 }
 
-/// Who is restarted next: whoever `first` names, then by strategy; ids decide among equals.
-pub fn next(
-    remaining: &[Sid],
-    strategy: Strategy,
-    leader: Option<Sid>,
-    first: impl Fn(Sid) -> bool,
-) -> Option<Sid> {
-    let rank = |sid: &Sid| {
-        let leads = Some(*sid) == leader;
-        let turn = match strategy {
-            _ if first(*sid) => 0,
-            Strategy::LeaderLast => 1 + u8::from(leads),
-            Strategy::LeaderFirst => 2 - u8::from(leads),
-        };
-        (turn, *sid)
-    };
-    remaining.iter().copied().min_by_key(rank)
-}
-
-/// The order of restarts under a strategy, with what each costs.
-pub fn walk(
-    standings: &Standings,
-    restarts: &[Sid],
-    list: &MemberList,
-    strategy: Strategy,
-) -> Vec<(Sid, Cost)> {
+/// What each restart costs when done in this order.
+pub fn walk(standings: &Standings, restarts: &[Sid], list: &MemberList, order: &Order) -> Vec<(Sid, Cost)> {
     let mut now = standings.clone();
     let mut remaining = restarts.to_vec();
     let mut out = Vec::new();
-    while let Some(sid) = next(&remaining, strategy, now.leader(), |s| standings.goes_first(s, list)) {
+    while let Some(sid) = order.next(&remaining, now.leader()) {
         remaining.retain(|s| *s != sid);
         let cost = now.restart(sid, list);
         out.push((sid, cost));
@@ -249,15 +257,24 @@ pub fn walk(
     out
 }
 
-/// The better strategy for these restarts: none stuck, then the fewest gaps, then the leader last.
-pub fn choose(standings: &Standings, restarts: &[Sid], list: &MemberList) -> (Strategy, Vec<(Sid, Cost)>) {
-    let weigh = |steps: &[(Sid, Cost)]| {
-        let of = |cost: Cost| steps.iter().filter(|(_, c)| *c == cost).count();
-        (of(Cost::Stuck), of(Cost::Gap))
+/// The best order for these restarts: none stuck, then the fewest gaps, then the leader and new servers last.
+pub fn choose(standings: &Standings, restarts: &[Sid], list: &MemberList) -> (Order, Vec<(Sid, Cost)>) {
+    let of = |strategy, new_last| {
+        let order = Order::new(standings, list, strategy, new_last);
+        let steps = walk(standings, restarts, list, &order);
+        let count = |cost: Cost| steps.iter().filter(|(_, c)| *c == cost).count();
+        ((count(Cost::Stuck), count(Cost::Gap)), order, steps)
     };
-    let last = walk(standings, restarts, list, Strategy::LeaderLast);
-    let first = walk(standings, restarts, list, Strategy::LeaderFirst);
-    if weigh(&first) < weigh(&last) { (Strategy::LeaderFirst, first) } else { (Strategy::LeaderLast, last) }
+    let mut best = of(Strategy::LeaderLast, true);
+    for (strategy, new_last) in
+        [(Strategy::LeaderFirst, true), (Strategy::LeaderLast, false), (Strategy::LeaderFirst, false)]
+    {
+        let other = of(strategy, new_last);
+        if other.0 < best.0 {
+            best = other;
+        }
+    }
+    (best.1, best.2)
 }
 
 #[cfg(test)]
@@ -289,19 +306,20 @@ mod tests {
 
     #[test]
     fn a_rolling_restart_spares_the_leader_and_costs_one_election() {
-        let (strategy, steps) = choose(&standing("1 2 3", &[1, 2, 3], 2), &ALL, &list("1 2 3"));
-        assert_eq!((strategy, sids(&steps)), (Strategy::LeaderLast, vec![1, 3, 2]));
+        let (order, steps) = choose(&standing("1 2 3", &[1, 2, 3], 2), &ALL, &list("1 2 3"));
+        assert_eq!((order.strategy, sids(&steps)), (Strategy::LeaderLast, vec![1, 3, 2]));
         assert_eq!(steps.iter().map(|s| s.1).collect::<Vec<_>>(), [Cost::None, Cost::None, Cost::Election]);
     }
 
     #[test]
     fn a_conversion_takes_the_observer_then_the_leader_then_the_last_voter() {
         let new = list("1 2 3o");
-        let (strategy, steps) = choose(&standing("1 2 3", &[1, 2, 3], 2), &ALL, &new);
-        assert_eq!((strategy, sids(&steps)), (Strategy::LeaderFirst, vec![3, 2, 1]));
+        let now = standing("1 2 3", &[1, 2, 3], 2);
+        let (order, steps) = choose(&now, &ALL, &new);
+        assert_eq!((order.strategy, sids(&steps)), (Strategy::LeaderFirst, vec![3, 2, 1]));
         assert!(steps.iter().all(|(_, cost)| *cost != Cost::Stuck), "{steps:?}");
         // The order that was seen to fail on the original fails in the model too.
-        let wrong = walk(&standing("1 2 3", &[1, 2, 3], 2), &ALL, &new, Strategy::LeaderLast);
+        let wrong = walk(&now, &ALL, &new, &Order::new(&now, &new, Strategy::LeaderLast, true));
         assert_eq!(wrong[1], (Sid(1), Cost::Stuck));
     }
 
@@ -321,11 +339,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_observer_costs_nothing_but_the_last_election() {
+    fn a_new_observer_comes_when_all_know_it_and_a_new_voter_when_it_is_needed() {
         let restarts = [Sid(1), Sid(2), Sid(3), Sid(4)];
         let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], 2), &restarts, &list("1 2 3 4o"));
-        assert_eq!(sids(&steps), [4, 1, 3, 2]);
+        assert_eq!(sids(&steps), [1, 3, 2, 4]);
         assert_eq!(steps.iter().filter(|s| s.1 == Cost::Gap).count(), 0, "{steps:?}");
+        // A fourth voter must be up before the others count it.
+        let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], 2), &restarts, &list("1 2 3 4"));
+        assert_eq!(steps[0].0, Sid(4));
+        assert!(steps.iter().all(|(_, cost)| !matches!(cost, Cost::Gap | Cost::Stuck)), "{steps:?}");
     }
 
     #[test]

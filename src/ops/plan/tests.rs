@@ -183,13 +183,13 @@ fn an_interrupted_conversion_is_completed() {
 }
 
 #[test]
-fn a_new_observer_joins_first_and_then_the_others_learn_of_it() {
+fn a_new_observer_joins_when_the_others_know_of_it() {
     let old = goal(PROD);
     let new = goal(&format!("{PROD}  - {{ name: zk4, id: 4, host: 10.0.0.4, role: observer }}\n"));
     let mut views = running(&old, "zk2");
     views.push(fresh(&new).pop().unwrap());
     let plan = plan(&new, &views);
-    assert_eq!(shown(&plan), ["upload zk4", "start zk4", "restart zk1", "restart zk3", "restart zk2"]);
+    assert_eq!(shown(&plan), ["upload zk4", "restart zk1", "restart zk3", "restart zk2", "start zk4"]);
     assert!(!plan.initialize);
 }
 

@@ -12,7 +12,7 @@ use crate::ops::event::Event;
 use crate::ops::failure::{Failure, exit};
 use crate::ops::host::protocol::{AwaitRequest, NodeSpec, Request, Response};
 use crate::ops::inventory::{Ensemble, Node};
-use crate::ops::plan::order::{self, Strategy};
+use crate::ops::plan::order::{self, Order, Standings, Strategy};
 use crate::ops::plan::{Goal, Permits, member_list, serves_writes, standings};
 use crate::ops::remote::{Fleet, NodeView, Release};
 use crate::ops::run::{ASK, Runner};
@@ -125,6 +125,11 @@ impl Job<'_> {
         &self.runner.goal.ensemble
     }
 
+    /// Observers first, the leader last.
+    fn order(&self, now: &Standings) -> Order {
+        Order::new(now, &member_list(self.ensemble()), Strategy::LeaderLast, true)
+    }
+
     async fn facts(&self, session: bool) -> Vec<NodeView> {
         self.runner.fleet.facts(self.ensemble(), session, ASK).await
     }
@@ -196,7 +201,7 @@ impl Job<'_> {
             Verb::Restart if !serves_writes(views) => None,
             Verb::Restart => {
                 let list = member_list(self.ensemble());
-                let steps = order::walk(&now, &sids, &list, Strategy::LeaderLast);
+                let steps = order::walk(&now, &sids, &list, &self.order(&now));
                 steps
                     .iter()
                     .any(|(_, c)| matches!(c, order::Cost::Gap | order::Cost::Stuck))
@@ -297,10 +302,10 @@ impl Job<'_> {
     /// Observers, then followers, then the leader.
     async fn stop(&self, mut nodes: Vec<Node>, views: &[NodeView]) -> Result<(), Failure> {
         let now = standings(views);
-        let list = member_list(self.ensemble());
+        let order = self.order(&now);
         while !nodes.is_empty() {
             let sids: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
-            let next = order::next(&sids, Strategy::LeaderLast, now.leader(), |s| now.goes_first(s, &list));
+            let next = order.next(&sids, now.leader());
             let Some(at) = nodes.iter().position(|n| Some(n.sid) == next) else { return Ok(()) };
             let node = nodes.remove(at);
             self.ask(&node, Request::Stop(self.spec(&node))).await?;
@@ -311,12 +316,11 @@ impl Job<'_> {
 
     /// One at a time, the leader last, each proven by a write.
     async fn roll(&self, nodes: &[Node], gap: bool) -> Result<(), Failure> {
-        let list = member_list(self.ensemble());
         let mut remaining: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
+        let order = self.order(&standings(&self.facts(false).await));
         while !remaining.is_empty() {
             let now = standings(&self.facts(false).await);
-            let next =
-                order::next(&remaining, Strategy::LeaderLast, now.leader(), |s| now.goes_first(s, &list));
+            let next = order.next(&remaining, now.leader());
             let Some(node) = next.and_then(|sid| self.ensemble().node_of(sid)) else { return Ok(()) };
             remaining.retain(|s| *s != node.sid);
             if let Some((up, needed)) = now.missing_without(node.sid)
