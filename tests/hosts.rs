@@ -2,6 +2,7 @@
 //! the operator's commands typed as they are.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a failed test shows what was done")]
 
 #[path = "hosts/load.rs"]
 mod load;
@@ -234,7 +235,7 @@ fn a_taken_port_and_a_full_disk_are_named() {
     }
     let mut hosts = HOSTS;
     hosts[1].2 = 40;
-    let world = World::new(&hosts);
+    let mut world = World::new(&hosts);
     world.write("inventories/prod.yaml", &shipped("prod.yaml"));
     world.start_on("zk3", "exec python3 -c 'import socket,time; s=socket.socket(); s.bind((\"\",2182)); s.listen(); time.sleep(600)'");
     std::thread::sleep(Duration::from_millis(700));
@@ -248,7 +249,7 @@ fn one_operator_at_a_time() {
     if !possible() {
         return;
     }
-    let world = prod();
+    let mut world = prod();
     world.zkctl("deploy --yes").expect(0);
     world.start_on("zk2", "exec 9>>/data/server/zk2/.zkctl.lock; flock 9; echo eve >/data/server/zk2/.zkctl.lock; exec sleep 600");
     std::thread::sleep(Duration::from_millis(300));

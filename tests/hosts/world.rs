@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ struct Host {
     name: String,
     namespace: String,
     data_mb: u32,
-    sshd: Option<u32>,
+    sshd: Option<Child>,
+    others: Vec<Child>,
 }
 
 /// What the operator's command left behind.
@@ -179,7 +180,7 @@ impl World {
         self.ip(&namespace, &["link", "set", "lo", "up"]);
         self.ip(&namespace, &["addr", "add", &format!("{address}/24"), "dev", "eth0"]);
         self.ip(&namespace, &["link", "set", "eth0", "up"]);
-        self.hosts.push(Host { name: name.into(), namespace, data_mb, sshd: None });
+        self.hosts.push(Host { name: name.into(), namespace, data_mb, sshd: None, others: Vec::new() });
         self.new_host_key(name);
         self.start_sshd(name);
     }
@@ -236,22 +237,20 @@ impl World {
         }
         let child =
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let pid = child.id();
         let begun = Instant::now();
         while !self.listens(name, 22) {
             assert!(begun.elapsed() < Duration::from_secs(10), "sshd of {name} does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
-        if let Some(host) = self.hosts.iter_mut().find(|h| h.name == name) {
-            host.sshd = Some(pid);
-        }
+        self.hosts.iter_mut().find(|h| h.name == name).unwrap().sshd = Some(child);
     }
 
     /// Stops a host's sshd; its servers go on.
     pub(crate) fn stop_sshd(&mut self, name: &str) {
         let host = self.hosts.iter_mut().find(|h| h.name == name).unwrap();
-        if let Some(pid) = host.sshd.take() {
-            run("kill", &["-9", &pid.to_string()]);
+        if let Some(mut sshd) = host.sshd.take() {
+            sshd.kill().unwrap();
+            sshd.wait().unwrap();
         }
     }
 
@@ -269,7 +268,7 @@ impl World {
 
     fn enter(&self, name: &str, script: &str) -> Command {
         let host = self.host(name);
-        let pid = host.sshd.expect("sshd runs");
+        let pid = host.sshd.as_ref().unwrap().id();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &host.namespace, "nsenter", "-m", "-t", &pid.to_string(), "--"]);
         command.args(["bash", "-c", script]);
@@ -287,8 +286,9 @@ impl World {
     }
 
     /// Starts something on a host that ends with the host.
-    pub(crate) fn start_on(&self, name: &str, script: &str) {
-        self.enter(name, script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    pub(crate) fn start_on(&mut self, name: &str, script: &str) {
+        let child = self.enter(name, script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.hosts.iter_mut().find(|h| h.name == name).unwrap().others.push(child);
     }
 
     /// What a host's server says to a four-letter word.
@@ -337,8 +337,11 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for host in &self.hosts {
+        for host in &mut self.hosts {
             end(&host.namespace);
+            for child in host.sshd.iter_mut().chain(&mut host.others) {
+                let _ = child.wait();
+            }
         }
         end(&self.operator());
         let _ = fs::remove_dir_all(&self.dir);
