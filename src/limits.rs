@@ -34,6 +34,8 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 /// Txns between snapshots (`zookeeper.snapCount`).
 pub const SNAP_COUNT: u64 = 100_000;
+/// Znodes the tree's index is sized for before they are loaded; a larger image grows it on the way.
+pub const LOAD_RESERVE_ZNODES: usize = 1 << 24;
 
 const _: () = assert!(TXN_BYTES_MAX > JUTE_MAX_BUFFER);
 const _: () = assert!(PEER_OUT_BYTES_MAX > PEER_OUT_BYTES_PAUSE + TXN_BYTES_MAX);

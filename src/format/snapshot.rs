@@ -231,7 +231,8 @@ impl Writer {
 /// What stands behind a snapshot's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
-    /// The zxid and digest of the tree, when the writer kept digests of version 2.
+    /// The zxid and digest of the tree, when the writer kept digests of version 2. Zxid 0 stands for "none
+    /// yet". The original's digest may be of an earlier or later txn than the file's name: see its zxid.
     pub digest: Option<(i64, u64)>,
     /// The last processed zxid, when the writer added it. The file's name wins over it.
     pub last_zxid: Option<i64>,
@@ -284,7 +285,7 @@ impl Verifier {
                 };
                 Ok((zxid, version, digest as u64))
             })?;
-            tail.digest = (version == DIGEST_VERSION).then_some((zxid, digest));
+            tail.digest = (version == DIGEST_VERSION && zxid > 0).then_some((zxid, digest));
             self.seal(&mut reader)?;
         }
         if !reader.is_done() {

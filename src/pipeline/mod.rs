@@ -13,3 +13,6 @@ pub mod reply;
 pub use prepare::{Prepare, WriteRequest};
 pub use read::{ReadRequest, Reads};
 pub use reply::{After, answer};
+
+#[cfg(test)]
+mod tests;

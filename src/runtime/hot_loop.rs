@@ -478,7 +478,9 @@ impl HotLoop {
             .unwrap_or(0);
         ProcessFacts {
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count() as u64),
-            max_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX),
+            max_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .current
+                .unwrap_or(u64::MAX),
             data_bytes: size(&self.dirs.data),
             log_bytes: size(&self.dirs.log),
             resident_bytes: pages * rustix::param::page_size() as u64,

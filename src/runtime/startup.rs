@@ -65,9 +65,8 @@ fn find_config(options: &ServeOptions) -> Result<PathBuf> {
         return Ok(given.clone());
     }
     let here = PathBuf::from("conf/zoo.cfg");
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.parent()?.join("conf/zoo.cfg")));
+    let beside =
+        std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("conf/zoo.cfg")));
     for candidate in [Some(here.clone()), beside.clone()].into_iter().flatten() {
         if candidate.is_file() {
             return Ok(candidate);
@@ -79,15 +78,17 @@ fn find_config(options: &ServeOptions) -> Result<PathBuf> {
 }
 
 fn read_text(path: &Path, what: &str) -> Result<String> {
-    fs::read_to_string(path)
-        .map_err(|e| ServeFailure::new(exit_code::CONFIG, format!("cannot read {what} {}: {e}", path.display())))
+    fs::read_to_string(path).map_err(|e| {
+        ServeFailure::new(exit_code::CONFIG, format!("cannot read {what} {}: {e}", path.display()))
+    })
 }
 
 /// Reads zoo.cfg, the dynamic file and myid.
 pub(super) fn load(options: &ServeOptions) -> Result<ServerConfig> {
     let path = find_config(options)?;
     tracing::info!("configuration: {}", path.display());
-    let draft = Draft::read(&path.display().to_string(), &read_text(&path, "the configuration")?, &options.defines);
+    let draft =
+        Draft::read(&path.display().to_string(), &read_text(&path, "the configuration")?, &options.defines);
     let my_id_path = draft.data_dir().map(|dir| Path::new(dir).join("myid"));
     let my_id = my_id_path.as_ref().and_then(|p| fs::read_to_string(p).ok());
     let dynamic = match draft.dynamic_config_file() {
@@ -142,7 +143,8 @@ pub(super) fn directories(config: &ServerConfig) -> Result<Directories> {
         }
     }
     if dirs.data != dirs.log {
-        for (dir, prefix, other) in [(&dirs.data, "log.", "dataLogDir"), (&dirs.log, "snapshot.", "dataDir")] {
+        for (dir, prefix, other) in [(&dirs.data, "log.", "dataLogDir"), (&dirs.log, "snapshot.", "dataDir")]
+        {
             if let Some(name) = first_with_prefix(dir, prefix) {
                 return refuse(format!(
                     "{} holds {name}, which belongs into {other}; dataDir is {} and dataLogDir is {}: move the \
@@ -199,7 +201,11 @@ pub(super) fn recover(config: &ServerConfig, dirs: &Directories) -> Result<(Reco
         DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
     })?;
     let last = recovered.zab.last;
-    tracing::info!("database: zxid {last}, {} znodes, {:?}", recovered.tree.node_count(), recovered.zab.trust);
+    tracing::info!(
+        "database: zxid {last}, {} znodes, {:?}",
+        recovered.tree.node_count(),
+        recovered.zab.trust
+    );
     Ok((recovered, seed))
 }
 
@@ -217,7 +223,10 @@ fn listen_at(host: Option<&str>, port: u16, backlog: i32) -> std::io::Result<std
     let address = bind_address(host, port)?;
     match super::listen(address, backlog) {
         // A machine without IPv6.
-        Err(_) if host.is_none() && super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog).is_ok() => {
+        Err(_)
+            if host.is_none()
+                && super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog).is_ok() =>
+        {
             super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog)
         }
         other => other,
@@ -294,18 +303,20 @@ fn version_line() -> String {
 fn peers(config: &ServerConfig) -> std::collections::BTreeMap<Sid, PeerAddress> {
     let member = |m: &crate::config::Member| {
         let a = m.address();
-        let address = PeerAddress {
-            host: a.host.clone(),
-            quorum_port: a.quorum_port,
-            election_port: a.election_port,
-        };
+        let address =
+            PeerAddress { host: a.host.clone(), quorum_port: a.quorum_port, election_port: a.election_port };
         (m.sid, address)
     };
     config.members.members.iter().map(member).collect()
 }
 
 /// Hands configuration and database to the server.
-pub(super) fn server_parts(config: &ServerConfig, recovered: Recovered, seed: u64, dirs: &Directories) -> ServerParts {
+pub(super) fn server_parts(
+    config: &ServerConfig,
+    recovered: Recovered,
+    seed: u64,
+    dirs: &Directories,
+) -> ServerParts {
     let me = config.my_sid.unwrap_or(Sid(0));
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
     let text = config.members.to_dynamic_text();
@@ -343,7 +354,11 @@ pub(super) fn server_parts(config: &ServerConfig, recovered: Recovered, seed: u6
         sessionless_ms: config.sessionless_ms,
         frame_max: config.jute_max_buffer as usize,
         leader_serves: config.leader_serves,
-        rules: AuthRules { super_digest: config.super_digest.clone(), digest: true, skip_acl: config.skip_acl },
+        rules: AuthRules {
+            super_digest: config.super_digest.clone(),
+            digest: true,
+            skip_acl: config.skip_acl,
+        },
         whitelist: config.whitelist.clone(),
         conf: ConfFacts {
             client_port: port(&config.client),

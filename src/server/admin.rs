@@ -8,7 +8,9 @@ use super::event::{Action, ProcessFacts};
 use super::{Server, Service};
 use crate::ids::ConnId;
 use crate::time::Now;
-use crate::wire::words::{self, ClientLine, ConfReport, Latency, Metric, Mode, QuorumConf, ServerReport, Word};
+use crate::wire::words::{
+    self, ClientLine, ConfReport, Latency, Metric, Mode, QuorumConf, ServerReport, Word,
+};
 use std::net::SocketAddr;
 
 /// What `srvr` and `envi` say we are: Apache's level of behaviour, then ours.
@@ -111,8 +113,8 @@ impl Server {
     fn conf(&self, facts: &ProcessFacts) -> String {
         let s = &self.settings;
         let member = s.members.get(&s.me);
-        let (election, quorum) =
-            member.map_or_else(Default::default, |m| (m.election_port.to_string(), m.quorum_port.to_string()));
+        let (election, quorum) = member
+            .map_or_else(Default::default, |m| (m.election_port.to_string(), m.quorum_port.to_string()));
         let report = ConfReport {
             client_port: s.conf.client_port,
             secure_client_port: s.conf.secure_client_port,

@@ -36,7 +36,10 @@ impl Server {
         if outcome.digest == DigestCheck::Mismatch {
             self.stats.digest_mismatches += 1;
             let zxid = proposal.zxid;
-            out.push(Action::Log(Level::Warn, format!("the tree's digest behind {zxid} is not the leader's")));
+            out.push(Action::Log(
+                Level::Warn,
+                format!("the tree's digest behind {zxid} is not the leader's"),
+            ));
         }
         let session = record.header.session;
         if let Some(reign) = &mut self.reign {

@@ -234,7 +234,12 @@ impl Links {
     }
 
     /// Takes in bytes of an election link.
-    pub(super) fn on_election_bytes(&mut self, link: LinkId, out: &mut Vec<Action>, from: &mut Vec<FromPeer>) {
+    pub(super) fn on_election_bytes(
+        &mut self,
+        link: LinkId,
+        out: &mut Vec<Action>,
+        from: &mut Vec<FromPeer>,
+    ) {
         let Some(entry) = self.links.get_mut(&link) else { return };
         let mut inbound = std::mem::take(&mut entry.inbound);
         let mut used = 0;

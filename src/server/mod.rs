@@ -102,7 +102,10 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("zab", &self.zab).field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("zab", &self.zab)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

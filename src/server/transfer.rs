@@ -59,7 +59,8 @@ impl Server {
             && entry.kind == LinkKind::Quorum
         {
             let options = TreeOptions { seed: self.settings.seed, ..self.tree.options() };
-            entry.receiving = Some(Receiving { zxid: *zxid, loader: Some(Box::new(Loader::new(options))) });
+            entry.receiving =
+                Some(Receiving { zxid: *zxid, loader: Some(Box::new(Loader::new(options, 0))) });
             self.abandon_snapshot();
             self.storage.begin_incoming(*zxid);
         }
@@ -119,7 +120,8 @@ impl Server {
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
             let Some(sending) = &mut link.sending else { continue };
-            let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
+            let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX
+                && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
             if !sending.drained && !hurry {
                 continue;
             }

@@ -74,7 +74,13 @@ impl Server {
     }
 
     /// May this session go on here? The leader knows.
-    pub(super) fn revalidate(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) -> Verdict {
+    pub(super) fn revalidate(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) -> Verdict {
         if self.reign.is_some() {
             let valid = self.revalidate_as_leader(now, session, timeout_ms, self.settings.me);
             return self.finish_handshake(now, conn, valid);
@@ -130,9 +136,11 @@ impl Server {
 
     fn answer_sync(&mut self, now: Now, conn: ConnId, xid: i32, out: &mut Vec<Action>) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        let Some(at) = client.pending.iter().position(|p| {
-            p.xid == xid && p.op == OpCode::Sync && matches!(p.state, State::UnderWay)
-        }) else {
+        let Some(at) = client
+            .pending
+            .iter()
+            .position(|p| p.xid == xid && p.op == OpCode::Sync && matches!(p.state, State::UnderWay))
+        else {
             return;
         };
         // From here on it is a read at its turn.

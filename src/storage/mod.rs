@@ -129,6 +129,7 @@ pub struct Storage {
     bulk_flight: VecDeque<(u64, Bulk)>,
     next_bulk_id: u64,
     preparing: bool,
+    spares: u64,
     snapshot: Option<SnapshotSink>,
     incoming: Option<SnapshotSink>,
     incoming_ready: bool,
@@ -159,6 +160,7 @@ impl Storage {
             bulk_flight: VecDeque::new(),
             next_bulk_id: 1,
             preparing: false,
+            spares: 0,
             snapshot: None,
             incoming: None,
             incoming_ready: false,
@@ -331,18 +333,19 @@ impl Storage {
             return;
         }
         self.preparing = true;
-        let file = FileRef::log(names::SPARE);
-        self.bulk_queue.push_back((Bulk::Spare(0), vec![DiskOp::Remove(file)]));
+        self.spares += 1;
+        self.spare_slice(0);
     }
 
     fn spare_slice(&mut self, done: u64) {
-        let file = FileRef::log(names::SPARE);
+        let name = names::spare_name(self.spares);
         let all = self.options.prealloc_bytes;
         if done == all {
             self.preparing = false;
-            self.log.spare = Some(all);
+            self.log.spare = Some((name, all));
             return;
         }
+        let file = FileRef::log(name);
         let len = ZERO_SLICE.min(all - done);
         let mut ops = vec![DiskOp::Zero { file: file.clone(), offset: done, len }];
         if done + len == all {

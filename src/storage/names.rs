@@ -13,7 +13,9 @@ pub(super) const DURABLE: &str = "zkctl.durable";
 /// Our mark of a database that lost something, in the data directory.
 pub(super) const UNTRUSTED: &str = "zkctl.untrusted";
 /// A pre-zeroed segment that waits for its first record, in the log directory.
-pub(super) const SPARE: &str = "zkctl.spare";
+pub(super) fn spare_name(number: u64) -> String {
+    format!("zkctl.spare.{number}.zkctl-tmp")
+}
 
 /// `log.<hex>`.
 pub fn log_name(first: Zxid) -> String {

@@ -48,8 +48,11 @@ pub(super) struct Gather {
 pub(super) struct LogEnd {
     /// The segment being written.
     pub(super) segment: Option<Segment>,
-    /// Length of the spare, when one is ready.
-    pub(super) spare: Option<u64>,
+    /// Name and length of the spare, when one is ready. No name is used twice: the lane that prepares
+    /// the next one must never touch the file that this lane is renaming.
+    pub(super) spare: Option<(String, u64)>,
+    /// The spare that the segment being begun is made of.
+    taken: Option<String>,
     /// Begin a new segment with the next record.
     pub(super) roll: bool,
     /// Sync what is written.
@@ -59,7 +62,7 @@ pub(super) struct LogEnd {
 
 impl LogEnd {
     pub(super) fn new(segment: Option<Segment>, force_sync: bool) -> LogEnd {
-        LogEnd { segment, spare: None, roll: false, force_sync, gather: Gather::default() }
+        LogEnd { segment, spare: None, taken: None, roll: false, force_sync, gather: Gather::default() }
     }
 
     /// Adds a record; operations for what was gathered before come first when a segment ends here.
@@ -82,8 +85,9 @@ impl LogEnd {
 
     fn begin(&mut self, first: Zxid) {
         self.roll = false;
-        self.segment =
-            Some(Segment { first, offset: txn_log::HEADER_LEN as u64, zeroed: self.spare, checksum: 0 });
+        let (taken, zeroed) = self.spare.take().unzip();
+        self.taken = taken;
+        self.segment = Some(Segment { first, offset: txn_log::HEADER_LEN as u64, zeroed, checksum: 0 });
         let mut bytes = Vec::new();
         txn_log::write_header(&mut bytes);
         self.gather = Gather { bytes, from: 0, is_new: true };
@@ -102,10 +106,7 @@ impl LogEnd {
             }
             return;
         }
-        let from = match self.spare.take().filter(|_| segment.zeroed.is_some()) {
-            Some(_) => names::SPARE.to_owned(),
-            None => format!("{name}{TEMPORARY}"),
-        };
+        let from = self.taken.take().unwrap_or_else(|| format!("{name}{TEMPORARY}"));
         let file = FileRef::log(from.clone());
         ops.push(DiskOp::Write { file: file.clone(), offset: 0, bytes: gather.bytes.into() });
         if self.force_sync {

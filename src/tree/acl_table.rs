@@ -177,6 +177,12 @@ impl AclTable {
         self.by_id.iter().map(|(&id, &slot)| (id, self.list(AclSlot(slot))))
     }
 
+    /// How often each id is used.
+    #[cfg(test)]
+    pub(super) fn users(&self) -> BTreeMap<i64, u32> {
+        self.slots.iter().flatten().map(|e| (e.id, e.users)).collect()
+    }
+
     /// How many znodes have an ACL whose list is not known.
     pub(super) fn unresolved_users(&self) -> usize {
         self.unresolved_users

@@ -7,7 +7,7 @@
 //! txns of the log make them again), where the original leaves them without a parent.
 
 use super::arena::ROOT;
-use super::{OwnerKind, Tree, client_stat, path};
+use super::{OwnerKind, Tree, client_stat, content_crc, path};
 use crate::format::snapshot::StoredStat;
 use crate::ids::SessionId;
 use crate::jute::Strings;
@@ -158,7 +158,11 @@ impl Tree {
     fn apply_create(&mut self, header: &TxnHeader, create: &CreateTxn<'_>, events: Events<'_>) -> Change {
         let (above, name) = path::split(create.path).ok_or(ErrorCode::NONODE)?;
         let parent = self.arena.find(above.as_bytes()).ok_or(ErrorCode::NONODE)?;
-        let existing = if name.is_empty() { Some(ROOT) } else { self.arena.child(parent, name.as_bytes()) };
+        let existing = match name {
+            "" if create.path == "/" => Some(ROOT),
+            "" => return Err(ErrorCode::BADARGUMENTS),
+            _ => self.arena.child(parent, name.as_bytes()),
+        };
         let acl = self.acls.intern(create.acl);
         if let Some(existing) = existing {
             self.save_before(existing);
@@ -196,8 +200,7 @@ impl Tree {
         let cversion = if cversion == -1 { stat.cversion.wrapping_add(1) } else { cversion };
         if cversion > stat.cversion {
             self.save_before(parent);
-            self.arena.node_mut(parent).set_stat(&StoredStat { cversion, pzxid: zxid.wire(), ..stat });
-            self.refresh_digest(parent);
+            self.change_stat(parent, &StoredStat { cversion, pzxid: zxid.wire(), ..stat });
         }
     }
 
@@ -212,8 +215,7 @@ impl Tree {
         let stat = self.arena.node(parent).stat();
         if zxid.wire() > stat.pzxid {
             self.save_before(parent);
-            self.arena.node_mut(parent).set_stat(&StoredStat { pzxid: zxid.wire(), ..stat });
-            self.refresh_digest(parent);
+            self.change_stat(parent, &StoredStat { pzxid: zxid.wire(), ..stat });
         }
         let index = self.arena.child(parent, name.as_bytes()).ok_or(ErrorCode::NONODE)?;
         self.remove_descendants(index, path.len());
@@ -263,13 +265,18 @@ impl Tree {
         let index = self.arena.find(path.as_bytes()).ok_or(ErrorCode::NONODE)?;
         self.save_before(index);
         let node = self.arena.node_mut(index);
-        let before = node.data_len() as u64;
+        let (digest, len_before) = (node.digest(), node.data_len() as u64);
         let stat = StoredStat { version, mzxid: header.zxid.wire(), mtime: header.time, ..node.stat() };
         node.set_data(data);
         node.set_stat(&stat);
+        if !node.is_hidden() {
+            let digested = if index == ROOT { "" } else { path };
+            node.content_crc = content_crc(digested.as_bytes(), data);
+        }
         let (acl, children, len) = (node.acl, node.children, node.data_len());
-        self.data_bytes = self.data_bytes - before + len as u64;
-        self.refresh_content(index, if index == ROOT { b"" } else { path.as_bytes() });
+        let digest_after = node.digest();
+        self.exchange(digest, digest_after);
+        self.data_bytes = self.data_bytes - len_before + len as u64;
         let kind = EventKind::DataChanged;
         events(Trigger { kind, path, zxid: header.zxid, acl: self.acls.list(acl) });
         Ok(client_stat(&stat, len, children, self.options))
@@ -282,10 +289,9 @@ impl Tree {
         let node = self.arena.node_mut(index);
         let old = std::mem::replace(&mut node.acl, slot);
         let stat = StoredStat { aversion: version, ..node.stat() };
-        node.set_stat(&stat);
         let (children, len) = (node.children, node.data_len());
         self.acls.release(old);
-        self.refresh_digest(index);
+        self.change_stat(index, &stat);
         Ok(client_stat(&stat, len, children, self.options))
     }
 

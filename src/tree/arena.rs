@@ -34,8 +34,8 @@ pub(super) struct Node {
     prev: u32,
     pub(super) children: u32,
     pub(super) acl: AclSlot,
-    /// Its share of the tree's digest.
-    pub(super) digest: u32,
+    /// Of parent and name: kept so that growing the index touches no names.
+    hash: u32,
     /// CRC-32 of path and data: where its digest starts from.
     pub(super) content_crc: u32,
     flags_and_name_len: u32,
@@ -63,7 +63,7 @@ impl Node {
             prev: NIL,
             children: 0,
             acl: AclSlot::OPEN,
-            digest: 0,
+            hash: 0,
             content_crc: 0,
             flags_and_name_len: flags | name.len() as u32,
             version: 0,
@@ -158,6 +158,11 @@ impl Node {
         self.pzxid = stat.pzxid;
     }
 
+    /// Its share of the tree's digest: 0 below `/zookeeper`.
+    pub(super) fn digest(&self) -> u32 {
+        if self.is_hidden() { 0 } else { super::node_digest(self.content_crc, &self.stat()) }
+    }
+
     pub(super) fn owner(&self) -> i64 {
         self.owner
     }
@@ -172,16 +177,21 @@ pub(super) struct Arena {
     live: usize,
 }
 
-fn hash(hasher: &FixedState, parent: u32, name: &[u8]) -> u64 {
+fn hash(hasher: &FixedState, parent: u32, name: &[u8]) -> u32 {
     let mut state = hasher.build_hasher();
     state.write_u32(parent);
     state.write(name);
-    state.finish()
+    state.finish() as u32
 }
 
-/// The table of a hash: bits that neither pick a bucket in a table of this size nor tag an entry.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
+/// A hash as the tables want it: they pick a bucket by the lowest bits and tag entries with the highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+/// The table of a hash: bits below the tag, and above those that pick a bucket in up to 16 million znodes.
+fn shard_of(hash: u32) -> usize {
+    (hash >> 17) as usize % SHARDS
 }
 
 impl Arena {
@@ -197,6 +207,14 @@ impl Arena {
         };
         arena.place(0, Node::new(NIL, b"", Some(b""), &StoredStat::default(), false));
         arena
+    }
+
+    /// Makes room in the index for so many znodes more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let chunks = &self.chunks;
+        for shard in &mut self.shards {
+            shard.reserve(more / SHARDS, |&i| spread(chunks[i as usize / CHUNK][i as usize % CHUNK].hash));
+        }
     }
 
     /// How many znodes there are, the root included.
@@ -238,9 +256,9 @@ impl Arena {
     pub(super) fn child(&self, parent: u32, name: &[u8]) -> Option<u32> {
         let hash = hash(&self.hasher, parent, name);
         self.shards[shard_of(hash)]
-            .find(hash, |&i| {
+            .find(spread(hash), |&i| {
                 let node = self.node(i);
-                node.parent == parent && node.name() == name
+                node.hash == hash && node.parent == parent && node.name() == name
             })
             .copied()
     }
@@ -274,6 +292,8 @@ impl Arena {
         };
         assert!(index > parent && index < NIL, "slot {index} below slot {parent}");
         let mut node = Node::new(parent, name, data, stat, hidden);
+        let hash = hash(&self.hasher, parent, name);
+        node.hash = hash;
         let head = self.node(parent).first_child;
         node.next = head;
         self.place(index, node);
@@ -284,11 +304,9 @@ impl Arena {
         above.first_child = index;
         above.children += 1;
 
-        let hash = hash(&self.hasher, parent, name);
-        let (chunks, hasher) = (&self.chunks, &self.hasher);
-        self.shards[shard_of(hash)].insert_unique(hash, index, |&i| {
-            let node = &chunks[i as usize / CHUNK][i as usize % CHUNK];
-            self::hash(hasher, node.parent, node.name())
+        let chunks = &self.chunks;
+        self.shards[shard_of(hash)].insert_unique(spread(hash), index, |&i| {
+            spread(chunks[i as usize / CHUNK][i as usize % CHUNK].hash)
         });
         index
     }
@@ -298,8 +316,8 @@ impl Arena {
         let node = self.node(index);
         assert!(node.is_live() && node.children == 0 && index != ROOT, "slot {index} cannot be removed");
         let (parent, next, prev) = (node.parent, node.next, node.prev);
-        let hash = hash(&self.hasher, parent, node.name());
-        if let Ok(entry) = self.shards[shard_of(hash)].find_entry(hash, |&i| i == index) {
+        let hash = node.hash;
+        if let Ok(entry) = self.shards[shard_of(hash)].find_entry(spread(hash), |&i| i == index) {
             entry.remove();
         }
         if prev == NIL {

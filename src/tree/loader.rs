@@ -5,7 +5,7 @@
 //! absent: header, seals and checksums (`format::snapshot`).
 
 use super::arena::ROOT;
-use super::{Tree, TreeOptions, path};
+use super::{Tree, TreeOptions, content_crc, path};
 use crate::format::snapshot::{self, NodeRecord};
 use crate::ids::SessionId;
 use crate::jute::{Error, Reader};
@@ -59,12 +59,20 @@ pub struct Loader {
     root_seen: bool,
     parent_path: String,
     parent: u32,
+    size_hint: u64,
+    node_bytes: u64,
 }
 
+/// After so many znodes the loader knows how big they are, and sizes the index for all of them.
+const SAMPLE: usize = 1 << 14;
+
 impl Loader {
-    /// An empty one.
-    pub fn new(options: TreeOptions) -> Loader {
+    /// An empty one. `size_hint` is about how many bytes will come (a file's length), or 0; it only saves
+    /// time.
+    pub fn new(options: TreeOptions, size_hint: u64) -> Loader {
         Loader {
+            size_hint,
+            node_bytes: 0,
             tree: Tree::bare(options),
             sessions: Vec::new(),
             stage: Stage::SessionCount,
@@ -107,10 +115,19 @@ impl Loader {
                 self.tree.acls.load(id, list);
                 *left -= 1;
             }
-            Stage::Nodes => match NodeRecord::read(reader)? {
-                Some(record) => self.add(&record)?,
-                None => self.stage = Stage::Done,
-            },
+            Stage::Nodes => {
+                let from = reader.position();
+                match NodeRecord::read(reader)? {
+                    Some(record) => self.add(&record)?,
+                    None => self.stage = Stage::Done,
+                }
+                self.node_bytes += (reader.position() - from) as u64;
+                if self.tree.arena.live() == SAMPLE {
+                    let rest = self.size_hint.saturating_sub(self.node_bytes);
+                    let more = (rest / (self.node_bytes / SAMPLE as u64).max(1)) as usize;
+                    self.tree.arena.reserve(more.min(limits::LOAD_RESERVE_ZNODES));
+                }
+            }
             Stage::Done => {}
         }
         Ok(())
@@ -127,8 +144,9 @@ impl Loader {
             root.set_data(record.data);
             root.set_stat(&record.stat);
             root.acl = acl;
+            root.content_crc = content_crc(b"", record.data);
             tree.data_bytes += root.data_len() as u64;
-            tree.refresh_content(ROOT, b"");
+            tree.digest = root.digest().into();
             return Ok(());
         }
         let (above, name) = match path::split(record.path) {

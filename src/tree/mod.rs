@@ -9,6 +9,7 @@
 mod acl_table;
 mod apply;
 mod arena;
+mod audit;
 mod image;
 mod loader;
 pub mod path;
@@ -134,7 +135,7 @@ impl Tree {
             data_bytes: 1,
             cursors: Cursors::default(),
         };
-        tree.refresh_content(ROOT, b"");
+        tree.digest = tree.arena.node(ROOT).digest().into();
         tree
     }
 
@@ -244,7 +245,12 @@ impl Tree {
 
     /// Counts a new znode into digest, size and owners. Its ACL is set by the caller.
     fn count_in(&mut self, index: u32, path: &str) {
-        self.refresh_content(index, path.as_bytes());
+        let node = self.arena.node_mut(index);
+        if !node.is_hidden() {
+            node.content_crc = content_crc(path.as_bytes(), node.data());
+        }
+        let digest = node.digest();
+        self.exchange(0, digest);
         let node = self.arena.node(index);
         self.data_bytes += (path.len() + node.data_len()) as u64;
         if let OwnerKind::Session(session) = OwnerKind::of(node.owner(), self.options.extended_types) {
@@ -255,7 +261,7 @@ impl Tree {
     /// Counts a znode out of everything that `count_in` counted it into.
     fn count_out(&mut self, index: u32, path_len: usize) {
         let node = self.arena.node(index);
-        self.digest = self.digest.wrapping_sub(node.digest.into());
+        self.digest = self.digest.wrapping_sub(node.digest().into());
         self.data_bytes -= (path_len + node.data_len()) as u64;
         let OwnerKind::Session(session) = OwnerKind::of(node.owner(), self.options.extended_types) else {
             return;
@@ -268,24 +274,18 @@ impl Tree {
         }
     }
 
-    /// Computes a znode's digest anew after its path or data have become other ones.
-    fn refresh_content(&mut self, index: u32, path: &[u8]) {
+    /// Changes a znode's stat, and the digest with it.
+    fn change_stat(&mut self, index: u32, stat: &StoredStat) {
         let node = self.arena.node_mut(index);
-        if !node.is_hidden() {
-            node.content_crc = content_crc(path, node.data());
-        }
-        self.refresh_digest(index);
+        let before = node.digest();
+        node.set_stat(stat);
+        let after = node.digest();
+        self.exchange(before, after);
     }
 
-    /// Computes a znode's digest anew after its stat has become another one.
-    fn refresh_digest(&mut self, index: u32) {
-        let node = self.arena.node_mut(index);
-        if node.is_hidden() {
-            return;
-        }
-        let digest = node_digest(node.content_crc, &node.stat());
-        self.digest = self.digest.wrapping_sub(node.digest.into()).wrapping_add(digest.into());
-        node.digest = digest;
+    /// Replaces a znode's share of the digest.
+    fn exchange(&mut self, before: u32, after: u32) {
+        self.digest = self.digest.wrapping_sub(before.into()).wrapping_add(after.into());
     }
 }
 
@@ -356,7 +356,7 @@ impl<'a> Znode<'a> {
 
     /// Its share of the tree's digest; 0 below `/zookeeper`.
     pub fn digest(self) -> u32 {
-        self.node.digest
+        self.node.digest()
     }
 
     /// CRC-32 of its path and data; see `content_crc`. 0 below `/zookeeper`.
