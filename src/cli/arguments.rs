@@ -53,6 +53,7 @@ Exit codes
   4 some hosts failed or cannot be reached   5 the quorum would be lost
   6 somebody else is operating   7 changes are pending (--exit-code)
   8 a host cannot work as it is   9 declined, or --yes is needed
+  130 interrupted
   status: 0 healthy, 10 degraded, 11 no quorum
   serve: the original's (0 to 4, 10, 12 to 14); its own from 64";
 

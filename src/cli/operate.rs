@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::arguments::{AddObserver, Arguments, Change, Colour, Control, Output, Verb};
 use super::progress::Progress;
@@ -18,7 +19,7 @@ use crate::ops::verbs::{self, Context, ControlOptions, ConvergeOptions, Outcome}
 pub(super) fn run(arguments: &Arguments) -> u8 {
     let screen = Screen::of(arguments);
     let result = match context(arguments, &screen) {
-        Ok(context) => match block_on(dispatch(arguments, &context, &screen)) {
+        Ok(context) => match block_on(watched(arguments, &context, &screen)) {
             Ok(result) => result,
             Err(error) => Err(Failure::new(exit::FAILED, error.to_string())),
         },
@@ -92,7 +93,35 @@ fn context(arguments: &Arguments, screen: &Screen) -> Result<Context, Failure> {
         environment: std::env::var_os("ZKCTL_INVENTORY").map(PathBuf::from),
         reporter: Arc::new(progress),
         approver: Arc::new(Prompt { yes: arguments.yes }),
+        interrupted: Arc::default(),
     })
+}
+
+/// Runs the verb. The first Ctrl-C (or SIGTERM) ends it after the step under way, the second at once.
+async fn watched(arguments: &Arguments, context: &Context, screen: &Screen) -> Result<u8, Failure> {
+    let changes = !matches!(&arguments.verb, Verb::Status(_) | Verb::Render(_));
+    let asked = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            if !changes || context.interrupted.swap(true, Ordering::Relaxed) {
+                return;
+            }
+            err("\nfinishing the step under way; press Ctrl-C again to leave it\n");
+        }
+    };
+    tokio::select! {
+        result = dispatch(arguments, context, screen) => result,
+        () = asked => Err(Failure::new(exit::INTERRUPTED, "interrupted")
+            .next("`zkctl status` shows how things are; running the same command again completes it")),
+    }
 }
 
 async fn dispatch(arguments: &Arguments, context: &Context, screen: &Screen) -> Result<u8, Failure> {

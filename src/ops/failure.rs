@@ -30,6 +30,8 @@ pub mod exit {
     pub const DEGRADED: u8 = 10;
     /// `status`: no writes are acknowledged.
     pub const NO_QUORUM: u8 = 11;
+    /// The operator interrupted.
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// A failed verb.
@@ -74,6 +76,12 @@ impl Failure {
     /// A failure with its exit code.
     pub fn new(exit: u8, what: impl Into<String>) -> Failure {
         Failure(Box::new(Details { exit, what: what.into(), ..Details::default() }))
+    }
+
+    /// With the state things are in.
+    pub fn state(mut self, state: impl Into<String>) -> Failure {
+        self.state = Some(state.into());
+        self
     }
 
     /// With a way to go on.

@@ -4,6 +4,7 @@
 //! by their own member lists. Deliberately absent: deciding what to do (`plan`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -37,6 +38,8 @@ pub struct Runner {
     pub release: Arc<Release>,
     /// Who is told.
     pub reporter: Arc<dyn Reporter>,
+    /// Set when the operator wants to stop.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// What is done to one node's process.
@@ -67,6 +70,7 @@ impl Runner {
         }
         let together = of - single.len();
         for (i, step) in plan.steps.iter().enumerate().take(together) {
+            self.go_on().map_err(|f| f.state(format!("{i} of {of} steps are done")))?;
             self.reporter.report(&Event::Step { number: i + 1, of, text: title(step) });
             match step {
                 Step::Upload { nodes } => self.upload(nodes).await?,
@@ -88,6 +92,9 @@ impl Runner {
     ) -> Result<(), Failure> {
         let mut number = done;
         while !remaining.is_empty() {
+            if let Err(failure) = self.go_on() {
+                return Err(self.with_state(failure, &remaining).await);
+            }
             let views = self.facts().await;
             let now = standings(&views);
             let Some(sid) = plan.order.next(&remaining, now.leader()) else { break };
@@ -135,6 +142,14 @@ impl Runner {
         failure.state = Some("nothing was stopped".into());
         Err(failure
             .next("bring the other voters back first (`zkctl status` shows them), then run this again"))
+    }
+
+    /// Whether the next step may begin.
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new(exit::INTERRUPTED, "interrupted between two steps").next(AGAIN_LATER));
+        }
+        Ok(())
     }
 
     async fn facts(&self) -> Vec<NodeView> {
@@ -355,6 +370,7 @@ impl Runner {
     }
 }
 
+const AGAIN_LATER: &str = "run the same command again; it goes on from here";
 const AGAIN: &str = "mend the cause and run the same command again; it goes on from here";
 
 fn reason(awaited: &Awaited) -> String {

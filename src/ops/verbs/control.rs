@@ -85,6 +85,7 @@ fn runner(context: &Context, ensemble: &Ensemble, fleet: &Arc<Fleet>) -> Runner 
         fleet: Arc::clone(fleet),
         release: Arc::new(release),
         reporter: Arc::clone(&context.reporter),
+        interrupted: Arc::clone(&context.interrupted),
     }
 }
 
@@ -304,6 +305,7 @@ impl Job<'_> {
         let now = standings(views);
         let order = self.order(&now);
         while !nodes.is_empty() {
+            self.runner.go_on()?;
             let sids: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
             let next = order.next(&sids, now.leader());
             let Some(at) = nodes.iter().position(|n| Some(n.sid) == next) else { return Ok(()) };
@@ -319,6 +321,7 @@ impl Job<'_> {
         let mut remaining: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
         let order = self.order(&standings(&self.facts(false).await));
         while !remaining.is_empty() {
+            self.runner.go_on()?;
             let now = standings(&self.facts(false).await);
             let next = order.next(&remaining, now.leader());
             let Some(node) = next.and_then(|sid| self.ensemble().node_of(sid)) else { return Ok(()) };

@@ -97,6 +97,7 @@ pub(super) async fn converge(
         fleet: Arc::clone(&fleet),
         release: Arc::new(release),
         reporter: Arc::clone(&context.reporter),
+        interrupted: Arc::clone(&context.interrupted),
     };
     let outcome = through(context, options, &change, &runner).await;
     drop(runner);

@@ -7,6 +7,7 @@ mod members;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use control::{ControlOptions, Verb, control};
@@ -31,6 +32,8 @@ pub struct Context {
     pub reporter: Arc<dyn Reporter>,
     /// Who is asked.
     pub approver: Arc<dyn Approver>,
+    /// Set when the operator wants to stop: the step under way is finished, no other begins.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 impl Context {
