@@ -29,6 +29,8 @@ pub(super) enum State {
     UnderWay,
     /// A read that waits for the writes before it.
     Waiting(Vec<u8>),
+    /// A write behind a sync: it must not be decided before the reads between them are answered.
+    Held(Vec<u8>),
     /// Answered, but not at its turn yet.
     Answered(Vec<u8>, After),
 }
@@ -94,6 +96,22 @@ impl Client {
     /// After the identities have changed.
     pub(super) fn encode_identities(&mut self) {
         self.identities_wire = quorum::encode_auth(&self.identities).into();
+    }
+
+    /// Whether a write would overtake a sync.
+    pub(super) fn must_hold(&self) -> bool {
+        self.pending.iter().any(|p| p.op == OpCode::Sync || matches!(p.state, State::Held(_)))
+    }
+
+    /// The first held write that has no sync before it any more: its place and body.
+    pub(super) fn next_held(&mut self) -> Option<(i32, OpCode, Vec<u8>)> {
+        let at =
+            self.pending.iter().position(|p| p.op == OpCode::Sync || matches!(p.state, State::Held(_)))?;
+        let pending = &mut self.pending[at];
+        let State::Held(body) = &mut pending.state else { return None };
+        let body = std::mem::take(body);
+        pending.state = State::UnderWay;
+        Some((pending.xid, pending.op, body))
     }
 
     /// The request under way that a txn or an answer with this xid belongs to: the first such.

@@ -291,6 +291,10 @@ impl Server {
                 put_header_only(&mut client.out, failure);
                 Verdict::Close("an operation that is not offered")
             }
+            op if op.is_write() && client.must_hold() => {
+                self.push(now, conn, header.xid, op, State::Held(body.to_vec()));
+                Verdict::Stay
+            }
             op if op.is_write() => {
                 self.push(now, conn, header.xid, op, State::UnderWay);
                 self.submit(now, conn, header.xid, op, body)
@@ -354,7 +358,8 @@ impl Server {
     pub(super) fn advance(&mut self, now: Now, conn: ConnId, out: &mut Vec<Action>) {
         loop {
             let Some(client) = self.clients.get_mut(&conn) else { return };
-            let due = client.pending.front().is_some_and(|p| !matches!(p.state, State::UnderWay));
+            let due =
+                client.pending.front().is_some_and(|p| !matches!(p.state, State::UnderWay | State::Held(_)));
             if !due {
                 break;
             }
@@ -362,9 +367,13 @@ impl Server {
             self.outstanding -= 1;
             self.stats.on_answer(pending.since, now.mono);
             let after = match pending.state {
-                State::UnderWay => After::Keep,
+                State::UnderWay | State::Held(_) => After::Keep,
                 State::Waiting(body) => self.answer_read(conn, pending.xid, pending.op, &body),
-                State::Answered(bytes, after) => {
+                State::Answered(mut bytes, after) => {
+                    // It waited for answers with later zxids; to the client time must not go back.
+                    if let Some(zxid) = bytes.get_mut(8..16) {
+                        zxid.copy_from_slice(&self.tree.last_zxid().wire().to_be_bytes());
+                    }
                     client.sent += 1;
                     client.out.extend_from_slice(&bytes);
                     after
@@ -373,6 +382,11 @@ impl Server {
             if after == After::Close {
                 self.close_client(conn, out);
                 return;
+            }
+        }
+        while let Some((xid, op, body)) = self.clients.get_mut(&conn).and_then(Client::next_held) {
+            if let Verdict::Close(_) = self.submit(now, conn, xid, op, &body) {
+                return self.close_client(conn, out);
             }
         }
         self.mark_dirty(conn);

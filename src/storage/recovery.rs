@@ -70,6 +70,15 @@ pub enum RecoveryError {
         /// Why.
         why: String,
     },
+    /// A znode whose ACL no part of the history tells (ZOOKEEPER-4846, -4689).
+    #[error(
+        "{count} znodes have an ACL that the snapshot does not hold and the log does not bring; move the data \
+         directory away and let the server synchronise from the others"
+    )]
+    Acl {
+        /// How many.
+        count: usize,
+    },
     /// An epoch file that is none.
     #[error("{file} does not hold an epoch but {text:?}; write the right number into it")]
     Epoch {
@@ -170,6 +179,11 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
     let mut replay = Replay { tree, sessions, window: Window::default(), last: None, replayed: 0, notes };
     let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
     let segment = replay_logs(disk, &logs, from, mark, &mut replay)?;
+    make_durable(disk, &logs)?;
+    match replay.tree.unresolved_acls() {
+        0 => {}
+        count => return Err(RecoveryError::Acl { count }.into()),
+    }
     let last = replay.tree.last_zxid();
     let (accepted_epoch, current_epoch) = read_epochs(disk, last)?;
     // A window that does not reach the end (a snapshot newer than the log) is no window.
@@ -184,6 +198,18 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
         replayed: replay.replayed,
         notes: replay.notes,
     })
+}
+
+/// What was read may so far be in the page cache only, if the process was killed before its sync:
+/// it will be voted with and acknowledged, so it must survive a power cut from now on.
+fn make_durable(disk: &mut dyn Disk, logs: &[Zxid]) -> Result<(), DiskError> {
+    if let Some(newest) = logs.last().map(|first| FileRef::log(names::log_name(*first)))
+        && disk.len(&newest)?.is_some()
+    {
+        disk.sync(&newest)?;
+    }
+    disk.sync_dir(Dir::Log)?;
+    disk.sync_dir(Dir::Data)
 }
 
 /// Writes the snapshot of an empty tree, and takes Apache's mark away.
@@ -370,14 +396,20 @@ fn cut_tail(disk: &mut dyn Disk, file: &FileRef, end: &End) -> Result<(), DiskEr
 
 fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -> Result<(), RecoveryError> {
     let zxid = proposal.zxid;
-    let after = replay.last.unwrap_or(from);
-    // The first record read may lie anywhere up to the snapshot; from there on there is no gap.
-    let continues = match replay.last {
-        Some(last) => History::follows(last, zxid) || (zxid > last && zxid <= from),
-        None => zxid <= from || History::follows(from, zxid) || from == Zxid::ZERO,
+    // What lies at or below the snapshot is not applied, so holes there (left by a SNAP) do not
+    // matter; the first record behind it must follow the snapshot, each later one its predecessor.
+    let after = replay.last.unwrap_or_default().max(from);
+    let continues = if zxid <= from {
+        replay.last.is_none_or(|last| zxid > last)
+    } else {
+        History::follows(after, zxid) || after == Zxid::ZERO
     };
     if !continues {
         return Err(RecoveryError::Gap { file: file.to_owned(), after, got: zxid });
+    }
+    // A hole below the snapshot must not become one in a DIFF (ZOOKEEPER-4925).
+    if replay.last.is_none_or(|last| !History::follows(last, zxid)) {
+        replay.window = Window::default();
     }
     replay.last = Some(zxid);
     if zxid > from {

@@ -410,9 +410,9 @@ mod tests {
         table.add(A, "/a", WatchMode::Data);
         table.add(B, "/a", WatchMode::Child);
         assert_eq!(table.watch_count(), 2);
-        assert_eq!(fire(&mut table, EventKind::DataChanged, "/b"), []);
+        assert!(fire(&mut table, EventKind::DataChanged, "/b").is_empty());
         assert_eq!(fire(&mut table, EventKind::DataChanged, "/a"), [1]);
-        assert_eq!(fire(&mut table, EventKind::DataChanged, "/a"), []);
+        assert!(fire(&mut table, EventKind::DataChanged, "/a").is_empty());
         assert_eq!(fire(&mut table, EventKind::ChildrenChanged, "/a"), [2]);
         assert_eq!((table.watch_count(), table.path_count()), (0, 0));
     }
@@ -435,7 +435,7 @@ mod tests {
         table.add(A, "/a/b/c", WatchMode::Data);
         table.add(B, "/", WatchMode::Recursive);
         assert_eq!(fire(&mut table, EventKind::Created, "/a/b/c"), [1, 2]);
-        assert_eq!(fire(&mut table, EventKind::ChildrenChanged, "/a"), []);
+        assert!(fire(&mut table, EventKind::ChildrenChanged, "/a").is_empty());
         assert_eq!(fire(&mut table, EventKind::DataChanged, "/ab"), [2]);
         assert!(table.remove(B, "/", WatcherType::Recursive));
         assert_eq!(fire(&mut table, EventKind::Deleted, "/a"), [1]);

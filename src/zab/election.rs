@@ -173,6 +173,7 @@ impl Election {
             steps.push(Step::Connect(voter));
         }
         self.broadcast(now, steps);
+        self.look_for_all_new(steps);
         for (from, n) in std::mem::take(&mut self.early) {
             if self.looking && n.round >= self.round {
                 self.on_looking(now, from, &n, steps);
@@ -252,8 +253,11 @@ impl Election {
             None => self.notification(PeerState::Looking, self.vote),
         };
         if !self.setup.quorum.is_voter(from) {
-            // Observers learn the leader from our answer; they never influence the vote.
-            steps.push(Step::Notify(from, answer));
+            // Observers learn the leader from our answer; they never influence the vote. One that has
+            // found its leader asks nothing, and would only answer our answer.
+            if n.state == PeerState::Looking {
+                steps.push(Step::Notify(from, answer));
+            }
             return;
         }
         if !self.looking {
@@ -269,7 +273,8 @@ impl Election {
         }
         match n.state {
             PeerState::Looking => {
-                if n.round < self.round {
+                // Only a voter's: a server without a vote would be answered, and answer, for ever.
+                if n.round < self.round && self.is_voter() {
                     steps.push(Step::Notify(from, answer));
                 }
                 self.on_looking(now, from, n, steps);
@@ -279,17 +284,19 @@ impl Election {
         }
     }
 
+    /// When every voter's disk is empty there is nothing that could have been lost.
+    fn look_for_all_new(&self, steps: &mut Vec<Step>) {
+        let undecided = self.is_voter() && self.credentials.is_new && self.credentials.zxid < 0;
+        if undecided && self.others().iter().all(|s| self.new_voters.contains(s)) {
+            steps.push(Step::AllNew);
+        }
+    }
+
     fn on_looking(&mut self, now: Millis, from: Sid, n: &Notification, steps: &mut Vec<Step>) {
         if n.is_new && n.zkctl {
             self.new_voters.insert(from);
         }
-        if self.credentials.is_new
-            && self.others().iter().all(|s| self.new_voters.contains(s))
-            && self.is_voter()
-            && self.credentials.zxid < 0
-        {
-            steps.push(Step::AllNew);
-        }
+        self.look_for_all_new(steps);
         // A database that is not trusted is not voted for, and its holder decides nothing: it waits
         // until the others have an established leader.
         let untrusted = self.is_voter() && self.credentials.zxid < 0;

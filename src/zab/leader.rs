@@ -525,10 +525,8 @@ impl Leader {
     }
 
     pub(super) fn next_deadline(&self) -> Millis {
-        let mut next = self.next_ping.min(self.next_check);
-        if self.phase < Phase::Broadcast {
-            next = next.min(self.phase_deadline);
-        }
+        let phase = if self.phase < Phase::Broadcast { self.phase_deadline } else { self.next_check };
+        let next = self.next_ping.min(phase);
         self.learners.values().map(|l| l.deadline).fold(next, Millis::min)
     }
 }

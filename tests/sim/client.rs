@@ -23,27 +23,27 @@ enum Doing {
 }
 
 #[derive(Debug)]
-pub struct SimClient {
-    pub id: u64,
-    pub session: i64,
+pub(crate) struct SimClient {
+    pub(crate) id: u64,
+    pub(crate) session: i64,
     password: [u8; 16],
-    pub last_zxid: i64,
-    pub connected: bool,
+    pub(crate) last_zxid: i64,
+    pub(crate) connected: bool,
     inbound: Vec<u8>,
     doing: Vec<(i32, Doing)>,
     next_xid: i32,
     next_value: u64,
     /// Acknowledged content: path to value.
-    pub acked: BTreeMap<String, u64>,
+    pub(crate) acked: BTreeMap<String, u64>,
     /// Values whose fate is unknown, by path.
-    pub unknown: BTreeMap<String, Vec<u64>>,
-    pub operations: u64,
-    pub expiries: u64,
+    pub(crate) unknown: BTreeMap<String, Vec<u64>>,
+    pub(crate) operations: u64,
+    pub(crate) expiries: u64,
     prng: Prng,
 }
 
 impl SimClient {
-    pub fn new(id: u64, prng: Prng) -> SimClient {
+    pub(crate) fn new(id: u64, prng: Prng) -> SimClient {
         SimClient {
             id,
             session: 0,
@@ -63,7 +63,7 @@ impl SimClient {
     }
 
     /// What it says first on a new connection.
-    pub fn hello(&mut self) -> Vec<u8> {
+    pub(crate) fn hello(&mut self) -> Vec<u8> {
         self.connected = false;
         self.inbound.clear();
         let request = ConnectRequest {
@@ -78,7 +78,7 @@ impl SimClient {
     }
 
     /// The connection is gone: what was under way has an unknown fate.
-    pub fn lost(&mut self) {
+    pub(crate) fn lost(&mut self) {
         self.connected = false;
         for (_, doing) in std::mem::take(&mut self.doing) {
             if let Doing::Create(path, value) | Doing::Set(path, value) = doing {
@@ -87,16 +87,12 @@ impl SimClient {
         }
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.connected && self.doing.is_empty()
     }
 
-    pub fn is_quiet(&self) -> bool {
-        self.connected
-    }
-
     /// Up to a few requests in one piece.
-    pub fn act(&mut self) -> Vec<u8> {
+    pub(crate) fn act(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         for _ in 0..self.prng.between(1, 4) {
             let xid = self.next_xid;
@@ -124,7 +120,7 @@ impl SimClient {
     }
 
     /// Takes in bytes; says what is wrong with them, if anything.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.inbound.extend_from_slice(bytes);
         loop {
             let inbound = self.inbound.clone();

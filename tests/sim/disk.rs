@@ -29,19 +29,19 @@ struct Directory {
 }
 
 #[derive(Debug)]
-pub struct SimDisk {
+pub(crate) struct SimDisk {
     files: BTreeMap<u64, File>,
     dirs: BTreeMap<Dir, Directory>,
     next_file: u64,
     /// Primitives that still succeed before the power goes.
-    pub fuse: Option<u64>,
+    pub(crate) fuse: Option<u64>,
     /// The power went in the middle of something.
-    pub dead: bool,
-    pub syncs: u64,
+    pub(crate) dead: bool,
+    pub(crate) syncs: u64,
 }
 
 impl SimDisk {
-    pub fn new() -> SimDisk {
+    pub(crate) fn new() -> SimDisk {
         let dirs = [Dir::Data, Dir::Log, Dir::Base].map(|d| (d, Directory::default())).into();
         SimDisk { files: BTreeMap::new(), dirs, next_file: 1, fuse: None, dead: false, syncs: 0 }
     }
@@ -73,7 +73,7 @@ impl SimDisk {
     }
 
     /// The power goes: what survives is decided here.
-    pub fn crash(&mut self, prng: &mut Prng) {
+    pub(crate) fn crash(&mut self, prng: &mut Prng) {
         for directory in self.dirs.values_mut() {
             let keep = prng.below(directory.changes.len() as u64 + 1) as usize;
             for change in directory.changes.drain(..).take(keep) {
@@ -116,16 +116,16 @@ impl SimDisk {
     }
 
     /// The process dies, the machine does not: the page cache survives.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.fuse = None;
         self.dead = false;
     }
 
-    pub fn wipe(&mut self) {
+    pub(crate) fn wipe(&mut self) {
         *self = SimDisk::new();
     }
 
-    pub fn touch_initialize(&mut self) {
+    pub(crate) fn touch_initialize(&mut self) {
         let file = FileRef { dir: Dir::Base, name: "initialize".into() };
         self.write(&file, 0, b"").unwrap();
         self.sync_dir(Dir::Base).unwrap();

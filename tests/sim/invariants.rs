@@ -7,7 +7,7 @@ use zkctl::zxid::{Epoch, Zxid};
 
 /// What has been seen so far.
 #[derive(Debug, Default)]
-pub struct Invariants {
+pub(crate) struct Invariants {
     /// The tree's digest behind each zxid, by whoever got there first.
     digests: BTreeMap<Zxid, (u64, u64)>,
     /// Who led each epoch.
@@ -15,11 +15,11 @@ pub struct Invariants {
     /// Epochs as each server's disk had them.
     epochs: BTreeMap<u64, (Epoch, Epoch)>,
     last: BTreeMap<u64, (u64, Zxid)>,
-    pub checks: u64,
+    pub(crate) checks: u64,
 }
 
 impl Invariants {
-    pub fn after_step(&mut self, sid: u64, life: u64, server: &Server) -> Result<(), String> {
+    pub(crate) fn after_step(&mut self, sid: u64, life: u64, server: &Server) -> Result<(), String> {
         self.checks += 1;
         self.leadership(sid, server)?;
         self.agreement(sid, server)?;
@@ -83,7 +83,7 @@ impl Invariants {
     }
 
     /// A wiped server has lost its past.
-    pub fn forget(&mut self, sid: u64) {
+    pub(crate) fn forget(&mut self, sid: u64) {
         self.epochs.remove(&sid);
         self.last.remove(&sid);
     }

@@ -11,9 +11,9 @@ use zkctl::config::Whitelist;
 use zkctl::ids::{ConnId, LinkId, Sid};
 use zkctl::prng::Prng;
 use zkctl::server::{
-    Action, ConfFacts, Event, PeerAddress, PeerPort, ProcessFacts, Server, ServerParts, Settings,
+    Action, ConfFacts, Event, Level, PeerAddress, PeerPort, ProcessFacts, Server, ServerParts, Settings,
 };
-use zkctl::storage::{self, Batch, BatchDone, DiskOp, Lane, RecoveryOptions, StorageOptions};
+use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
 use zkctl::zab::{self, Service};
 
@@ -22,22 +22,24 @@ const QUORUM: u16 = 2888;
 
 /// What a seed draws.
 #[derive(Clone, Debug)]
-pub struct Options {
-    pub voters: u64,
-    pub observers: u64,
-    pub clients: u64,
-    pub steps: u64,
-    pub crash_every: u64,
-    pub cut_every: u64,
-    pub power_cuts: bool,
-    pub wipes: bool,
-    pub slow_disk: bool,
-    pub snap_count: u64,
-    pub prealloc: u64,
+pub(crate) struct Options {
+    pub(crate) voters: u64,
+    pub(crate) observers: u64,
+    pub(crate) clients: u64,
+    pub(crate) steps: u64,
+    pub(crate) crash_every: u64,
+    pub(crate) cut_every: u64,
+    pub(crate) power_cuts: bool,
+    pub(crate) wipes: bool,
+    pub(crate) slow_disk: bool,
+    pub(crate) snap_count: u64,
+    pub(crate) prealloc: u64,
+    /// The directories begin with Apache's `initialize`; else the voters must find each other new.
+    pub(crate) initialised: bool,
 }
 
 impl Options {
-    pub fn draw(prng: &mut Prng) -> Options {
+    pub(crate) fn draw(prng: &mut Prng) -> Options {
         Options {
             voters: [1, 3, 3, 3, 5][prng.below(5) as usize],
             observers: [0, 0, 1, 2][prng.below(4) as usize],
@@ -50,6 +52,7 @@ impl Options {
             slow_disk: prng.chance(1, 3),
             snap_count: [4, 20, 100][prng.below(3) as usize],
             prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
+            initialised: prng.chance(1, 2),
         }
     }
 }
@@ -79,17 +82,17 @@ struct Wire {
     pipes: [Pipe; 2],
 }
 
-pub struct Node {
-    pub sid: u64,
-    pub server: Option<Server>,
-    pub disk: SimDisk,
+pub(crate) struct Node {
+    pub(crate) sid: u64,
+    pub(crate) server: Option<Server>,
+    pub(crate) disk: SimDisk,
     /// Counts incarnations, so that what belongs to an older one is dropped.
-    pub life: u64,
+    pub(crate) life: u64,
     lanes: BTreeMap<Lane, VecDeque<(Batch, VecDeque<DiskOp>)>>,
     listening: bool,
     tick_at: Option<u64>,
     began: u64,
-    pub wiped: bool,
+    pub(crate) wiped: bool,
 }
 
 struct Conn {
@@ -101,32 +104,34 @@ struct Conn {
     open: bool,
 }
 
-pub struct World {
-    pub now: u64,
+pub(crate) struct World {
+    pub(crate) now: u64,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     next_event: u64,
-    pub nodes: BTreeMap<u64, Node>,
+    /// Events since time last moved.
+    at_once: u64,
+    pub(crate) nodes: BTreeMap<u64, Node>,
     wires: BTreeMap<u64, Wire>,
     by_link: BTreeMap<(u64, u64, LinkId), u64>,
     next_id: u64,
     cuts: BTreeSet<(u64, u64)>,
-    pub clients: BTreeMap<u64, SimClient>,
+    pub(crate) clients: BTreeMap<u64, SimClient>,
     conns: BTreeMap<u64, Conn>,
     current: BTreeMap<u64, u64>,
-    pub prng: Prng,
-    pub options: Options,
-    pub healed: bool,
-    pub invariants: Invariants,
-    pub trace: u64,
-    pub log: VecDeque<String>,
-    pub faults: BTreeMap<&'static str, u64>,
+    pub(crate) prng: Prng,
+    pub(crate) options: Options,
+    pub(crate) healed: bool,
+    pub(crate) invariants: Invariants,
+    pub(crate) trace: u64,
+    pub(crate) log: VecDeque<String>,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
 }
 
-pub type Check = Result<(), String>;
+pub(crate) type Check = Result<(), String>;
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
         let options = Options::draw(&mut prng);
         let mut world = World {
@@ -134,6 +139,7 @@ impl World {
             heap: BinaryHeap::new(),
             happenings: BTreeMap::new(),
             next_event: 0,
+            at_once: 0,
             nodes: BTreeMap::new(),
             wires: BTreeMap::new(),
             by_link: BTreeMap::new(),
@@ -152,7 +158,7 @@ impl World {
         };
         for sid in 1..=options.voters + options.observers {
             let mut disk = SimDisk::new();
-            if sid % 2 == 0 || options.voters == 1 {
+            if options.initialised {
                 disk.touch_initialize();
             }
             let node = Node {
@@ -188,7 +194,7 @@ impl World {
         self.at(self.now + delay, happening);
     }
 
-    pub fn note(&mut self, text: String) {
+    pub(crate) fn note(&mut self, text: String) {
         // The trace hash: FNV-1a over everything that is noted.
         for byte in text.bytes() {
             self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -204,9 +210,17 @@ impl World {
     }
 
     /// One event. False when nothing is left to happen.
-    pub fn step(&mut self) -> Result<bool, String> {
+    pub(crate) fn step(&mut self) -> Result<bool, String> {
         let Some(Reverse((when, id))) = self.heap.pop() else { return Ok(false) };
         let Some(happening) = self.happenings.remove(&id) else { return Ok(true) };
+        self.at_once = if when > self.now { 0 } else { self.at_once + 1 };
+        if self.at_once > 20_000 {
+            let wire = match &happening {
+                Happening::Bytes(id) => format!("{:?}", self.wires.get(id)),
+                _ => String::new(),
+            };
+            return Err(format!("time stands still: {happening:?} {wire}"));
+        }
         self.now = self.now.max(when);
         match happening {
             Happening::Start(sid) => self.start(sid)?,
@@ -288,7 +302,18 @@ impl World {
         }
         let recovered = match storage::recover(&mut node.disk, &options) {
             Ok(recovered) => recovered,
-            Err(e) => return Err(format!("server {sid} cannot start: {e}")),
+            Err(_) if node.disk.dead => {
+                let mut prng = self.prng.split();
+                self.nodes.get_mut(&sid).unwrap().disk.crash(&mut prng);
+                *self.faults.entry("power cut while starting").or_default() += 1;
+                self.after(50, Happening::Start(sid));
+                return Ok(());
+            }
+            Err(e) => {
+                let files: Vec<_> =
+                    [Dir::Data, Dir::Log].map(|d| node.disk.list(d).unwrap_or_default()).concat();
+                return Err(format!("server {sid} cannot start: {e}\nfiles: {files:?}"));
+            }
         };
         node.life += 1;
         node.began = now;
@@ -346,7 +371,7 @@ impl World {
         let life = self.nodes[&sid].life;
         for action in actions {
             match action {
-                Action::ClientSend { conn, bytes } => self.to_client(conn.0, bytes),
+                Action::ClientSend { conn, bytes } => self.send_to_client(conn.0, bytes),
                 Action::ClientClose(conn) => self.drop_conn(conn.0, false),
                 Action::PeerDial { link, host, port } => {
                     let to = host.parse().unwrap();
@@ -365,6 +390,7 @@ impl World {
                 Action::StopListening => self.nodes.get_mut(&sid).unwrap().listening = false,
                 Action::Disk(batch) => self.queue_batch(sid, life, batch),
                 Action::GatherFacts => self.give(sid, Event::Facts(ProcessFacts::default()))?,
+                Action::Log(Level::Debug, _) => {}
                 Action::Log(_, text) => self.note(format!("{sid} {text}")),
                 Action::Exit { code, reason } => {
                     if self.nodes[&sid].disk.dead {
@@ -562,7 +588,7 @@ impl World {
         Ok(())
     }
 
-    fn to_client(&mut self, conn: u64, bytes: Vec<u8>) {
+    fn send_to_client(&mut self, conn: u64, bytes: Vec<u8>) {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         c.to_client.push_back(bytes);
         let client = c.client;
@@ -613,7 +639,7 @@ impl World {
     // --- faults ---
 
     /// A server stops at once: killed, or with the power of its machine.
-    pub fn stop(&mut self, sid: u64, power: bool) {
+    pub(crate) fn stop(&mut self, sid: u64, power: bool) {
         let mut prng = self.prng.split();
         let node = self.nodes.get_mut(&sid).unwrap();
         if node.server.take().is_none() {
@@ -650,7 +676,7 @@ impl World {
     }
 
     /// One fault, as the options allow.
-    pub fn fault(&mut self) -> Check {
+    pub(crate) fn fault(&mut self) -> Check {
         let all = self.nodes.len() as u64;
         let options = self.options.clone();
         if options.crash_every > 0 && self.prng.chance(1, options.crash_every) {
@@ -717,7 +743,7 @@ impl World {
     }
 
     /// The end of all faults.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.healed = true;
         self.note("everything heals".into());
         self.heal_cuts();
@@ -726,7 +752,7 @@ impl World {
         }
     }
 
-    pub fn is_converged(&self) -> bool {
+    pub(crate) fn is_converged(&self) -> bool {
         let servers: Vec<&Server> = self.nodes.values().filter_map(|n| n.server.as_ref()).collect();
         let all_up = servers.len() == self.nodes.len();
         let serving = servers.iter().all(|s| s.service() != Service::Down);

@@ -1,0 +1,46 @@
+//! `zkctl lint`: reads the files and what lies beside them, shows what the configuration module finds.
+
+use std::fs;
+use std::path::Path;
+
+use super::arguments::Lint;
+use super::{err, out};
+use crate::config::Draft;
+use crate::config::lint::{LintInput, lint};
+use crate::ops::failure::exit;
+
+/// Checks files; answers the exit code.
+pub(super) fn run(arguments: &Lint) -> u8 {
+    let mut inputs = Vec::new();
+    for path in &arguments.files {
+        let file = path.display().to_string();
+        match fs::read_to_string(path) {
+            Ok(text) => inputs.push(beside(file, text)),
+            Err(error) => {
+                err(&format!("{file}: {error}\n"));
+                return exit::USAGE;
+            }
+        }
+    }
+    let report = lint(&inputs);
+    for problem in &report.errors {
+        out(&format!("error: {problem}\n"));
+    }
+    for problem in &report.warnings {
+        out(&format!("warning: {problem}\n"));
+    }
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let files = count(inputs.len(), "file");
+    let (errors, warnings) = (count(report.errors.len(), "error"), count(report.warnings.len(), "warning"));
+    out(&format!("{files}: {errors}, {warnings}\n"));
+    if report.errors.is_empty() { 0 } else { exit::INVALID }
+}
+
+/// The dynamic file and myid, where they can be read from here.
+fn beside(file: String, text: String) -> LintInput {
+    let draft = Draft::read(&file, &text, &[]);
+    let my_id = draft.data_dir().and_then(|dir| fs::read_to_string(Path::new(dir).join("myid")).ok());
+    let dynamic = draft.dynamic_config_file().map(str::to_owned);
+    let dynamic = dynamic.and_then(|name| Some((name.clone(), fs::read_to_string(&name).ok()?)));
+    LintInput { file, text, my_id, dynamic }
+}

@@ -1,0 +1,137 @@
+//! Making a node's directories, files and links so; what is so already is left alone.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
+use std::path::Path;
+
+use super::control;
+use super::probe;
+use super::protocol::{ApplyRequest, FileSpec, NodeSpec};
+
+type Done<T> = Result<T, String>;
+
+fn at<T>(path: &str, what: &str, result: io::Result<T>) -> Done<T> {
+    result.map_err(|error| format!("{what} {path}: {error}"))
+}
+
+/// A user's numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Account {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// Looks a user up in /etc/passwd.
+pub(super) fn account(name: &str) -> Done<Account> {
+    let text = at("/etc/passwd", "reading", fs::read_to_string("/etc/passwd"))?;
+    text.lines()
+        .find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [user, _, uid, gid, ..] = fields[..] else { return None };
+            (user == name).then(|| Some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()? }))?
+        })
+        .ok_or_else(|| format!("there is no user `{name}` on this host; create it, or change service.user"))
+}
+
+/// The account a node runs as, when it is not whoever asks.
+pub(super) fn account_of(node: &NodeSpec) -> Done<Option<Account>> {
+    node.user.as_deref().map(account).transpose()
+}
+
+/// Makes everything so; says what was changed.
+pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
+    let node = &wanted.node;
+    let owner = account_of(node)?;
+    let mut changed = Vec::new();
+    for sub in ["", "/conf", "/run", "/releases"] {
+        directory(&format!("{}{sub}", node.dir), 0o755, owner, &mut changed)?;
+    }
+    for (dir, mode) in [(&node.data, 0o750), (&node.txlog, 0o750), (&node.logs, 0o755)] {
+        directory(dir, mode, owner, &mut changed)?;
+    }
+    for spec in &wanted.files {
+        if file(spec, owner)? {
+            changed.push(format!("wrote {}", spec.path));
+        }
+    }
+    link(node, &wanted.release, &mut changed)?;
+    let path = format!("{}/initialize", node.data);
+    if wanted.initialize && !Path::new(&path).exists() {
+        file(&FileSpec { path: path.clone(), content: String::new(), mode: 0o640 }, owner)?;
+        changed.push(format!("wrote {path}"));
+    }
+    if let Some(content) = &wanted.unit {
+        let unit = FileSpec { path: probe::unit_file(node), content: content.clone(), mode: 0o644 };
+        if file(&unit, None)? {
+            control::systemctl(node, &["daemon-reload"])?;
+            control::systemctl(node, &["enable", &node.unit])?;
+            changed.push(format!("wrote and enabled {}", unit.path));
+        }
+    }
+    Ok(changed)
+}
+
+fn directory(path: &str, mode: u32, owner: Option<Account>, changed: &mut Vec<String>) -> Done<()> {
+    if Path::new(path).is_dir() {
+        return Ok(());
+    }
+    at(path, "creating", fs::create_dir_all(path))?;
+    at(path, "setting the mode of", fs::set_permissions(path, fs::Permissions::from_mode(mode)))?;
+    give(path, owner)?;
+    changed.push(format!("created {path}"));
+    Ok(())
+}
+
+fn give(path: &str, owner: Option<Account>) -> Done<()> {
+    match owner {
+        Some(owner) if rustix::process::geteuid().is_root() => {
+            at(path, "changing the owner of", chown(path, Some(owner.uid), Some(owner.gid)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file beside its place, syncs and renames it; whether it was different.
+fn file(spec: &FileSpec, owner: Option<Account>) -> Done<bool> {
+    let path = Path::new(&spec.path);
+    if fs::read(path).is_ok_and(|old| old == spec.content.as_bytes()) {
+        return Ok(false);
+    }
+    let part = format!("{}.part", spec.path);
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    at(&parent.display().to_string(), "creating", fs::create_dir_all(parent))?;
+    let _ = fs::remove_file(&part);
+    let written = (|| {
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(spec.mode).open(&part)?;
+        out.write_all(spec.content.as_bytes())?;
+        out.set_permissions(fs::Permissions::from_mode(spec.mode))?;
+        out.sync_all()
+    })();
+    if let Err(error) = written {
+        let _ = fs::remove_file(&part);
+        return Err(format!("writing {}: {error}", spec.path));
+    }
+    give(&part, owner)?;
+    at(&spec.path, "renaming into", fs::rename(&part, path))?;
+    at(&spec.path, "syncing the directory of", fs::File::open(parent).and_then(|d| d.sync_all()))?;
+    Ok(true)
+}
+
+/// Points `bin` at a release, in one step.
+fn link(node: &NodeSpec, release: &str, changed: &mut Vec<String>) -> Done<()> {
+    let link = format!("{}/bin", node.dir);
+    let target = format!("releases/{release}");
+    if fs::read_link(&link).is_ok_and(|old| old == Path::new(&target)) {
+        return Ok(());
+    }
+    if Path::new(&link).is_dir() && fs::read_link(&link).is_err() {
+        return Err(format!("{link} is a directory that zkctl did not make; move it away"));
+    }
+    let part = format!("{link}.part");
+    let _ = fs::remove_file(&part);
+    at(&part, "linking", symlink(&target, &part))?;
+    at(&link, "renaming into", fs::rename(&part, &link))?;
+    changed.push(format!("{link} -> {target}"));
+    Ok(())
+}

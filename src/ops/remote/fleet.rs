@@ -1,0 +1,146 @@
+//! All hosts of an ensemble: connected in parallel, asked in parallel, each failure kept with its host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::command::{Command, Input};
+use super::facts::{self, NodeView, Unreachable};
+use super::lock::{HostLock, LockError};
+use super::ssh::{Remote, RemoteError, Target};
+use super::upload::Release;
+use crate::ops::host::protocol::{NodeSpec, Request, Response};
+use crate::ops::inventory::{Ensemble, Node};
+
+/// The hosts of an ensemble.
+pub struct Fleet {
+    hosts: BTreeMap<Target, Result<Arc<Remote>, RemoteError>>,
+}
+
+impl Fleet {
+    /// Connects to every host. A host that cannot be reached is kept as such.
+    pub async fn connect(ensemble: &Ensemble, within: Option<Duration>) -> Fleet {
+        let mut targets: Vec<Target> = ensemble.nodes.iter().map(|n| Target::of(ensemble, n)).collect();
+        targets.sort();
+        targets.dedup();
+        let mut tasks = JoinSet::new();
+        for target in targets {
+            tasks.spawn(async move {
+                let remote = Remote::connect(&target, within).await;
+                (target, remote.map(Arc::new))
+            });
+        }
+        Fleet { hosts: tasks.join_all().await.into_iter().collect() }
+    }
+
+    /// The host of a node.
+    pub fn host(&self, ensemble: &Ensemble, node: &Node) -> Result<Arc<Remote>, String> {
+        match self.hosts.get(&Target::of(ensemble, node)) {
+            Some(Ok(remote)) => Ok(Arc::clone(remote)),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err(format!("{}: not connected", node.host)),
+        }
+    }
+
+    /// Asks every host about its nodes; in the inventory's order.
+    pub async fn facts(&self, ensemble: &Ensemble, session: bool, within: Duration) -> Vec<NodeView> {
+        let mut tasks = JoinSet::new();
+        for (target, remote) in &self.hosts {
+            let here = |n: &&Node| Target::of(ensemble, n) == *target;
+            let nodes: Vec<NodeSpec> =
+                ensemble.nodes.iter().filter(here).map(|n| NodeSpec::of(ensemble, n)).collect();
+            let remote = remote.clone();
+            let target = target.clone();
+            tasks.spawn(async move {
+                let found = match remote {
+                    Ok(remote) => facts::gather(&remote, &nodes, session, within).await,
+                    Err(error) => Err(error.to_string()),
+                };
+                (target, found)
+            });
+        }
+        let found: BTreeMap<Target, _> = tasks.join_all().await.into_iter().collect();
+        let view = |node: &Node| {
+            let host = found.get(&Target::of(ensemble, node));
+            let (systemd, arch, facts) = match host {
+                Some(Ok(host)) => {
+                    let facts = host.nodes.iter().find(|f| f.name == node.name).cloned();
+                    let missing =
+                        || Unreachable { reason: format!("{}: no facts about {}", node.host, node.name) };
+                    (host.systemd, host.arch.clone(), facts.ok_or_else(missing))
+                }
+                Some(Err(reason)) => (false, String::new(), Err(Unreachable { reason: reason.clone() })),
+                None => (
+                    false,
+                    String::new(),
+                    Err(Unreachable { reason: format!("{}: not connected", node.host) }),
+                ),
+            };
+            NodeView { node: node.clone(), systemd, arch, facts }
+        };
+        ensemble.nodes.iter().map(view).collect()
+    }
+
+    /// Sends a request to the zkctl of a node's host: of the release named, else of the one in use.
+    pub async fn ask(
+        &self,
+        ensemble: &Ensemble,
+        node: &Node,
+        release: Option<&str>,
+        request: &Request,
+        within: Duration,
+    ) -> Result<Response, String> {
+        let remote = self.host(ensemble, node)?;
+        let program = match release {
+            Some(release) => format!("{}/zkctl", node.paths.release(release)),
+            None => format!("{}/zkctl", node.paths.bin()),
+        };
+        let body = serde_json::to_vec(request).map_err(|e| e.to_string())?;
+        let command =
+            Command::new([program.as_str(), "host", "request"]).input(Input::Bytes(body)).timeout(within);
+        let output = remote.run(command).await.map_err(|e| e.to_string())?;
+        match serde_json::from_slice(&output.stdout) {
+            Ok(Response::Failed { message }) => Err(message),
+            Ok(response) => Ok(response),
+            Err(_) if output.is_ok() => {
+                Err("its zkctl speaks another version; run `zkctl deploy` first".into())
+            }
+            Err(_) => Err(output.said()),
+        }
+    }
+
+    /// Uploads a release to a node's host.
+    pub async fn upload(&self, ensemble: &Ensemble, node: &Node, release: &Release) -> Result<(), String> {
+        let remote = self.host(ensemble, node)?;
+        release.upload(&remote, &node.paths.dir).await
+    }
+
+    /// Takes the locks of these nodes, in the inventory's order; all or none.
+    pub async fn lock(
+        &self,
+        ensemble: &Ensemble,
+        nodes: &[Node],
+        who: &str,
+    ) -> Result<Vec<HostLock>, (String, LockError)> {
+        let mut locks = Vec::new();
+        for node in nodes {
+            let remote = self.host(ensemble, node).map_err(|e| (node.name.clone(), LockError::Failed(e)))?;
+            let lock = HostLock::take(&remote, &node.paths.dir, who).await;
+            locks.push(lock.map_err(|e| (node.name.clone(), e))?);
+        }
+        Ok(locks)
+    }
+
+    /// Ends all connections.
+    pub async fn close(self) {
+        let mut tasks = JoinSet::new();
+        for remote in self.hosts.into_values().flatten() {
+            if let Ok(remote) = Arc::try_unwrap(remote) {
+                tasks.spawn(remote.close());
+            }
+        }
+        tasks.join_all().await;
+    }
+}

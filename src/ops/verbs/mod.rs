@@ -1,0 +1,120 @@
+//! The verbs: each loads the inventory, gathers facts, plans, asks, does, and says how things are.
+
+mod control;
+mod converge;
+mod inspect;
+mod members;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use control::{ControlOptions, Verb, control};
+pub use converge::{ConvergeOptions, Outcome, deploy};
+pub use inspect::{Rendering, render, show};
+pub use members::{AddObserver, add_observer, promote};
+
+use super::event::{Approval, Approver, Event, Question, Reporter};
+use super::failure::{Failure, exit};
+use super::inventory::{self, Inventory, locate};
+
+/// What every verb works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The directory the operator is in.
+    pub directory: PathBuf,
+    /// The inventory named on the command line.
+    pub argument: Option<PathBuf>,
+    /// `ZKCTL_INVENTORY`.
+    pub environment: Option<PathBuf>,
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+    /// Who is asked.
+    pub approver: Arc<dyn Approver>,
+    /// Set when the operator wants to stop: the step under way is finished, no other begins.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Finds and reads the inventory, and says which one it is.
+    pub fn load(&self) -> Result<(PathBuf, Inventory), Failure> {
+        let (path, why) = locate(&self.directory, self.argument.as_deref(), self.environment.as_deref())
+            .map_err(|e| Failure::new(exit::USAGE, e.to_string()))?;
+        self.reporter.report(&Event::Inventory { file: path.display().to_string(), why: why.remark() });
+        let full = self.directory.join(&path);
+        let inventory = inventory::load(if path.is_absolute() { &path } else { &full }).map_err(|e| {
+            let code = match e {
+                inventory::InventoryError::Unreadable { .. } => exit::USAGE,
+                inventory::InventoryError::Invalid(_) => exit::INVALID,
+            };
+            Failure::new(code, e.to_string())
+        })?;
+        for warning in &inventory.warnings {
+            self.reporter.report(&Event::Warning(warning.to_string()));
+        }
+        Ok((full, inventory))
+    }
+
+    /// Asks, and turns anything but yes into a failure.
+    pub fn agree(&self, text: &str) -> Result<(), Failure> {
+        match self.approver.approve(&Question { text: text.into() }) {
+            Approval::Yes => Ok(()),
+            Approval::No => Err(Failure::new(exit::DECLINED, "declined; nothing was changed")),
+            Approval::CannotAsk => {
+                Err(Failure::new(exit::DECLINED, "this needs a confirmation, and there is no terminal")
+                    .next("pass --yes to agree beforehand"))
+            }
+        }
+    }
+}
+
+/// Who holds a lock, for whoever finds it taken.
+fn holder(verb: &str) -> String {
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".into());
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{machine}, process {}, `zkctl {verb}` since {}", std::process::id(), utc_now())
+}
+
+/// This moment as RFC 3339.
+fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0);
+    rfc3339(seconds)
+}
+
+/// Days to a date by the usual era arithmetic.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+/// Replaces a file beside its place.
+fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
+    let part = path.with_extension("yaml.part");
+    let mode = std::fs::metadata(path)?.permissions();
+    std::fs::write(&part, text)?;
+    std::fs::set_permissions(&part, mode)?;
+    std::fs::rename(part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_795_366_861), "2026-11-22T17:01:01Z");
+    }
+}

@@ -1,0 +1,295 @@
+//! Operating three real hosts: network namespaces with sshd, the addresses of the shipped inventory, and
+//! the operator's commands typed as they are.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a failed test shows what was done")]
+
+#[path = "hosts/load.rs"]
+mod load;
+#[path = "hosts/world.rs"]
+mod world;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use load::Load;
+use world::{World, possible};
+
+const HOSTS: [(&str, &str, u32); 3] =
+    [("zk1", "192.168.10.126", 2000), ("zk2", "192.168.10.127", 2000), ("zk3", "192.168.10.128", 2000)];
+
+fn shipped(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Three fresh hosts and the shipped inventory, unedited.
+fn prod() -> World {
+    let world = World::new(&HOSTS);
+    world.write("inventories/prod.yaml", &shipped("prod.yaml"));
+    world
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A field of `srvr`.
+fn field(answer: &str, name: &str) -> String {
+    let line = answer.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
+    line.unwrap_or_else(|| panic!("{name} in {answer}")).to_owned()
+}
+
+#[test]
+fn the_operator_s_day() {
+    if !possible() {
+        return;
+    }
+    let world = prod();
+    let first = world.zkctl("deploy inventories/prod.yaml --yes").expect(0);
+    first.says("healthy: 3 of 3 voters serve");
+    assert!(first.took < Duration::from_secs(60));
+
+    let again = world.zkctl("deploy inventories/prod.yaml --yes").expect(0);
+    again.says("nothing to change: every node is as the inventory says");
+
+    status_is_what_srvr_says(&world);
+    world.zkctl("status --wide").expect(0).says("2182").says("2183");
+
+    let load = Load::start(&world);
+    world
+        .zkctl("add-observer zk3 --yes")
+        .expect(0)
+        .says("after:  2 voters and 1 observer: a majority is 2, no failure");
+    let writes = load.stop();
+    println!("conversion under load: {writes:?}");
+    assert!(writes.acknowledged > 0 && writes.lost == 0, "{writes:?}");
+    assert_eq!(
+        world.read("inventories/prod.yaml"),
+        shipped("prod.yaml").replace("192.168.10.128 }", "192.168.10.128, role: observer }")
+    );
+    let status = json(&world.zkctl("status -o json").expect(0).stdout);
+    let modes: Vec<&str> = (0..3).map(|i| status["nodes"][i]["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes[2], "observer");
+    assert_eq!(modes.iter().filter(|m| **m == "leader").count(), 1);
+    assert_eq!(modes.iter().filter(|m| **m == "follower").count(), 1);
+
+    world.zkctl("stop -l zk2 --yes").expect(5).says("writes would stop").says("--force");
+    world.zkctl("stop -l zk2 --yes --force").expect(0);
+    world.zkctl("status").expect(11).says("NO QUORUM: ");
+    world.zkctl("start -l zk2").expect(0);
+    world.zkctl("status").expect(0);
+
+    world
+        .zkctl("promote zk3 --yes")
+        .expect(0)
+        .says("after:  3 voters: a majority is 2, 1 failure is tolerated");
+    world.zkctl("restart").expect(0).says("healthy: 3 of 3 voters serve");
+    world.zkctl("stop --yes").expect(0);
+    world.zkctl("status").expect(11).says("stopped");
+    world.zkctl("start").expect(0).says("healthy");
+}
+
+fn status_is_what_srvr_says(world: &World) {
+    let done = world.zkctl("status -o json").expect(0);
+    let status = json(&done.stdout);
+    assert_eq!(status["health"], "healthy");
+    for (i, (name, address, _)) in HOSTS.iter().enumerate() {
+        let row = &status["nodes"][i];
+        let srvr = world.word(name, "srvr");
+        assert_eq!((row["node"].as_str(), row["host"].as_str()), (Some(*name), Some(*address)));
+        assert_eq!(row["mode"].as_str(), Some(field(&srvr, "Mode").as_str()));
+        let version = field(&srvr, "Zookeeper version");
+        assert_eq!(row["version"].as_str(), version.split(',').next());
+        assert_eq!((row["state"].as_str(), row["writes"].as_bool()), (Some("serving"), Some(true)));
+        assert_eq!(row["client_port"], 2181);
+    }
+}
+
+#[test]
+fn a_changed_setting_rolls_and_a_new_node_joins() {
+    if !possible() {
+        return;
+    }
+    let mut world = prod();
+    world.zkctl("deploy --yes").expect(0);
+    world.write("inventories/prod.yaml", &shipped("prod.yaml").replace("syncLimit: 5", "syncLimit: 6"));
+    world.zkctl("deploy --dry-run --exit-code").expect(7).says("-syncLimit=5").says("+syncLimit=6");
+    let load = Load::start(&world);
+    let done = world.zkctl("deploy --yes").expect(0);
+    let writes = load.stop();
+    println!("rolling change under load: {writes:?}");
+    assert!(writes.acknowledged > 0 && writes.lost == 0, "{writes:?}");
+    assert_eq!(done.stderr.matches(": restarting").count(), 3, "{}", done.both());
+    assert!(world.on("zk2", "cat /data/server/zk2/conf/zoo.cfg").contains("syncLimit=6"));
+
+    world.add_host("zk4", "192.168.10.129", 2000);
+    world.zkctl("add-observer zk4 --host 192.168.10.129 --yes").expect(0).says("zk4");
+    assert!(
+        world
+            .read("inventories/prod.yaml")
+            .contains("{ name: zk4, id: 4, host: 192.168.10.129, role: observer }")
+    );
+    assert_eq!(field(&world.word("zk4", "srvr"), "Mode"), "observer");
+    world.zkctl("status").expect(0).says("healthy: 3 of 3 voters");
+    world.zkctl("deploy --yes").expect(0).says("nothing to change");
+
+    // A live member left out of the inventory stops the plan.
+    world.write("inventories/prod.yaml", &shipped("prod.yaml").replace("syncLimit: 5", "syncLimit: 6"));
+    world
+        .zkctl("deploy --yes")
+        .expect(1)
+        .says("server 4 (192.168.10.129) is a member of the running ensemble");
+    // So does a node that would become another one.
+    let moved = shipped("prod.yaml").replace("192.168.10.128", "192.168.10.129");
+    world.write("inventories/prod.yaml", &moved);
+    world.zkctl("deploy --yes").expect(1);
+}
+
+#[test]
+fn an_interrupted_conversion_is_completed_by_the_next_run() {
+    if !possible() {
+        return;
+    }
+    let world = prod();
+    world.zkctl("deploy --yes").expect(0);
+    // Killed after each of its first steps in turn; the last run goes through.
+    for wait_for in ["[1/3]", "[2/3]", "[1/", "[1/"] {
+        use std::io::BufRead as _;
+        let words = [env!("CARGO_BIN_EXE_zkctl"), "add-observer", "zk3", "--yes"];
+        let mut child = world.operator_command(&words).spawn().unwrap();
+        let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        for line in stderr.lines() {
+            if line.unwrap().starts_with(wait_for) {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    world.zkctl("add-observer zk3 --yes").expect(0);
+    let status = json(&world.zkctl("status -o json").expect(0).stdout);
+    assert_eq!(status["nodes"][2]["mode"], "observer");
+    world.zkctl("add-observer zk3 --yes").expect(0).says("nothing to change");
+}
+
+#[test]
+fn the_leader_itself_is_converted() {
+    if !possible() {
+        return;
+    }
+    let world = prod();
+    world.zkctl("deploy --yes").expect(0);
+    let status = json(&world.zkctl("status -o json").expect(0).stdout);
+    let leads = |row: &&serde_json::Value| row["mode"] == "leader";
+    let leader =
+        status["nodes"].as_array().unwrap().iter().find(leads).unwrap()["node"].as_str().unwrap().to_owned();
+    world.zkctl(&format!("add-observer {leader} --yes")).expect(0);
+    let status = json(&world.zkctl("status -o json").expect(0).stdout);
+    let row = |row: &&serde_json::Value| row["node"] == leader.as_str();
+    assert_eq!(status["nodes"].as_array().unwrap().iter().find(row).unwrap()["mode"], "observer");
+}
+
+#[test]
+fn hosts_that_cannot_be_reached_say_why() {
+    if !possible() {
+        return;
+    }
+    let mut world = prod();
+    world.zkctl("deploy --yes").expect(0);
+
+    // Cut off: told apart from stopped, and the others go on, once they have noticed if it led.
+    world.cut("zk3", true);
+    let begun = Instant::now();
+    let done = loop {
+        let done = world.zkctl("status");
+        assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
+        if done.code != 11 || begun.elapsed() > Duration::from_secs(60) {
+            break done.expect(10);
+        }
+    };
+    done.says("unreachable").says("degraded: 2 of 3 voters serve");
+    world.zkctl("deploy --yes").expect(4).says("zk3 cannot be reached").says("nothing was changed");
+    world.cut("zk3", false);
+
+    // No sshd: refused at once.
+    world.stop_sshd("zk3");
+    world.zkctl("status").expect(10).says("connection refused; is sshd running there?");
+
+    // Another key than the known one.
+    world.new_host_key("zk3");
+    world.start_sshd("zk3");
+    world.zkctl("status").expect(10).says("its host key has CHANGED").says("ssh-keygen -R 192.168.10.128");
+
+    // No key of ours is accepted.
+    world.forget_key("zk2");
+    world.zkctl("status").expect(10).says("the login was refused: no key of yours is accepted there");
+    world.zkctl("stop -l zk2 --yes").expect(4).says("the login was refused");
+}
+
+#[test]
+fn a_taken_port_and_a_full_disk_are_named() {
+    if !possible() {
+        return;
+    }
+    let mut hosts = HOSTS;
+    hosts[1].2 = 40;
+    let mut world = World::new(&hosts);
+    world.write("inventories/prod.yaml", &shipped("prod.yaml"));
+    world.start_on("zk3", "exec python3 -c 'import socket,time; s=socket.socket(); s.bind((\"\",2182)); s.listen(); time.sleep(600)'");
+    std::thread::sleep(Duration::from_millis(700));
+    let done = world.zkctl("deploy --yes").expect(8);
+    done.says("zk2: only ").says("are free on 192.168.10.127");
+    done.says("zk3: port 2182 on 192.168.10.128 is taken").says("nothing was changed");
+}
+
+#[test]
+fn one_operator_at_a_time() {
+    if !possible() {
+        return;
+    }
+    let mut world = prod();
+    world.zkctl("deploy --yes").expect(0);
+    world.start_on("zk2", "exec 9>>/data/server/zk2/.zkctl.lock; flock 9; echo eve >/data/server/zk2/.zkctl.lock; exec sleep 600");
+    std::thread::sleep(Duration::from_millis(300));
+    world.zkctl("restart").expect(6).says("somebody else is operating zk2: held by eve");
+    world.zkctl("status").expect(0);
+}
+
+#[test]
+fn the_article_s_scripts_go_on_working() {
+    if !possible() {
+        return;
+    }
+    let world = prod();
+    world.zkctl("deploy --yes").expect(0);
+    let script = |verb: &str| {
+        world.on("zk1", &format!("/data/server/zk1/bin/zkServer.sh {verb} 2>&1; echo \"code $?\""))
+    };
+    let status = script("status");
+    assert!(
+        status.contains("ZooKeeper JMX enabled by default\nUsing config: /data/server/zk1/conf/zoo.cfg\n"),
+        "{status}"
+    );
+    assert!(
+        status.contains("\nMode: follower\ncode 0") || status.contains("\nMode: leader\ncode 0"),
+        "{status}"
+    );
+    assert!(script("stop").ends_with("Stopping zookeeper ... STOPPED\ncode 0\n"));
+    assert!(script("stop").contains("Stopping zookeeper ... no zookeeper to stop (could not find file "));
+    assert!(script("status").ends_with("Error contacting service. It is probably not running.\ncode 1\n"));
+    assert!(script("start").ends_with("Starting zookeeper ... STARTED\ncode 0\n"));
+    assert!(script("start").contains("Starting zookeeper ... already running as process "));
+    // The script that loops over hosts with ssh, as it stands in the article.
+    world.write(
+        "zk.sh",
+        "for host in 192.168.10.126 192.168.10.127 192.168.10.128\ndo\n  n=zk$((${host##*.}-125))\n  \
+        ssh -o StrictHostKeyChecking=accept-new $host \"/data/server/$n/bin/zkServer.sh $1\"\ndone\n",
+    );
+    let output = world.operator_command(&["bash", "zk.sh", "restart"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said.matches("STARTED").count(), 3, "{said}");
+    let done = world.zkctl("status");
+    assert!(done.code == 0 || done.code == 10 || done.code == 11, "{}", done.both());
+}
