@@ -109,6 +109,8 @@ pub(super) struct Election {
     /// LOOKING notifications heard while we were not looking: the others noticed first. Their
     /// senders do not repeat them at once, so they are counted when our round begins.
     early: BTreeMap<Sid, Notification>,
+    /// Whom the last election found, and the voters not known to have left that decision since.
+    elected: Option<(Sid, BTreeSet<Sid>)>,
     settle_until: Option<Millis>,
     resend_at: Millis,
     resend_every: u64,
@@ -130,6 +132,7 @@ impl Election {
             new_voters: BTreeSet::new(),
             zkctl: BTreeMap::new(),
             early: BTreeMap::new(),
+            elected: None,
             settle_until: None,
             resend_at: Millis(0),
             resend_every,
@@ -167,6 +170,7 @@ impl Election {
         self.established.clear();
         self.gone.clear();
         self.new_voters.clear();
+        self.elected = None;
         self.settle_until = None;
         self.resend_every = self.setup.resend_ms.0;
         for voter in self.others() {
@@ -227,7 +231,32 @@ impl Election {
         if self.looking {
             self.gone.insert(peer);
             self.count(now, steps);
+        } else if let Some((_, followers)) = &mut self.elected {
+            followers.remove(&peer);
         }
+    }
+
+    /// Keeps count of who stands by the decision of the last election.
+    fn note_follower(&mut self, from: Sid, n: &Notification) {
+        let Some((leader, followers)) = &mut self.elected else { return };
+        if n.leader == *leader && (n.state != PeerState::Looking || n.round == self.round) {
+            followers.insert(from);
+        } else {
+            followers.remove(&from);
+        }
+    }
+
+    /// Whether the leader that was elected is known to be gone or to be looking for another itself.
+    pub(super) fn leader_left(&self) -> bool {
+        self.elected.as_ref().is_some_and(|(leader, followers)| !followers.contains(leader))
+    }
+
+    /// Whether so many voters died or voted otherwise since we were elected that, those `connected` to us
+    /// apart, no quorum is left that could follow us.
+    pub(super) fn deserted(&self, connected: impl Iterator<Item = Sid>) -> bool {
+        let Some((_, followers)) = &self.elected else { return false };
+        let all = followers.iter().copied().chain(connected).chain([self.setup.me]);
+        !self.setup.quorum.is_quorum(all)
     }
 
     /// A link to a server came up: it has not heard us yet.
@@ -261,6 +290,7 @@ impl Election {
             return;
         }
         if !self.looking {
+            self.note_follower(from, n);
             self.early.remove(&from);
             if n.state == PeerState::Looking {
                 self.early.insert(from, n.clone());
@@ -326,20 +356,25 @@ impl Election {
         if n.round == self.round {
             self.votes.insert(from, heard);
             if self.agreed(&self.votes, &heard) && self.confirmed(&self.votes, &heard) {
-                self.finish(heard.vote.leader, steps);
+                let followers = Election::agreeing(&self.votes, &heard);
+                self.finish(heard.vote.leader, followers, steps);
                 return;
             }
         }
         self.established.insert(from, heard);
         if self.agreed(&self.established, &heard) && self.confirmed(&self.established, &heard) {
             self.round = n.round;
-            self.finish(heard.vote.leader, steps);
+            let followers = Election::agreeing(&self.established, &heard);
+            self.finish(heard.vote.leader, followers, steps);
         }
     }
 
+    fn agreeing(votes: &BTreeMap<Sid, Heard>, with: &Heard) -> BTreeSet<Sid> {
+        votes.iter().filter(|(_, h)| with.agrees(h)).map(|(sid, _)| *sid).collect()
+    }
+
     fn agreed(&self, votes: &BTreeMap<Sid, Heard>, with: &Heard) -> bool {
-        let agreeing = votes.iter().filter(|(_, h)| with.agrees(h)).map(|(sid, _)| *sid);
-        self.setup.quorum.is_quorum(agreeing)
+        self.setup.quorum.is_quorum(Election::agreeing(votes, with).into_iter())
     }
 
     /// `checkLeader`: another server leads only if it says so itself; we lead only in our own round.
@@ -373,12 +408,20 @@ impl Election {
             .all(|s| self.gone.contains(s) || self.votes.get(s).is_some_and(|h| h.round == self.round));
         let original_present = self.others().iter().any(|s| self.zkctl.get(s) != Some(&true));
         if now >= until || (all_heard && !original_present) {
-            self.finish(self.vote.leader, steps);
+            let followers = Election::agreeing(&self.votes, &mine);
+            self.finish(self.vote.leader, followers, steps);
         }
     }
 
-    fn finish(&mut self, leader: Sid, steps: &mut Vec<Step>) {
+    fn finish(&mut self, leader: Sid, mut followers: BTreeSet<Sid>, steps: &mut Vec<Step>) {
+        // Its own vote may have reached the others only; what died in this round leads nobody.
+        if self.gone.contains(&leader) {
+            followers.remove(&leader);
+        } else {
+            followers.insert(leader);
+        }
         self.looking = false;
+        self.elected = Some((leader, followers));
         self.settle_until = None;
         steps.push(Step::Elected(leader));
     }
@@ -416,5 +459,93 @@ impl Election {
         let heard = self.votes.get(&leader).or(self.established.get(&leader));
         let zxid = heard.map_or(self.vote.zxid, |h| h.vote.zxid);
         Vote { epoch, zxid, leader }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn election(me: i64) -> Election {
+        let quorum = Majority::new((1..=3).map(Sid).collect());
+        let setup =
+            Setup { me: Sid(me), quorum, config: String::new(), settle_ms: 200, resend_ms: (200, 60_000) };
+        let mut election = Election::new(setup);
+        let credentials = Credentials { epoch: 1, zxid: 10 * me, is_new: false };
+        election.begin(Millis(0), credentials, &mut Vec::new());
+        election
+    }
+
+    fn says(from: i64, leader: i64, zxid: i64, round: i64) -> (Sid, Notification) {
+        let notification = Notification {
+            state: PeerState::Looking,
+            leader: Sid(leader),
+            zxid,
+            round,
+            peer_epoch: 1,
+            version: NOTIFICATION_VERSION,
+            config: String::new(),
+            zkctl: true,
+            is_new: false,
+        };
+        (Sid(from), notification)
+    }
+
+    fn hear(election: &mut Election, (from, n): (Sid, Notification)) -> Option<Sid> {
+        let settled = (!election.looking).then(|| (PeerState::Leading, election.vote()));
+        let mut steps = Vec::new();
+        election.on_notification(Millis(1), from, &n, settled, &mut steps);
+        steps.into_iter().find_map(|s| if let Step::Elected(leader) = s { Some(leader) } else { None })
+    }
+
+    /// Server 2 is elected by server 1 while 3, which would be better, is down for a moment.
+    fn second_elected() -> Election {
+        let mut second = election(2);
+        hear(&mut second, says(3, 3, 20, 0));
+        second.on_gone(Millis(1), Sid(3), &mut Vec::new());
+        assert_eq!(hear(&mut second, says(1, 2, 20, 1)), Some(Sid(2)));
+        assert!(!second.deserted(std::iter::empty()));
+        second
+    }
+
+    #[test]
+    fn a_leader_whose_voter_changes_its_mind_is_deserted() {
+        let mut second = second_elected();
+        hear(&mut second, says(3, 3, 30, 1));
+        assert!(!second.deserted(std::iter::empty()), "who never voted for us changes nothing");
+        hear(&mut second, says(1, 3, 30, 1));
+        assert!(second.deserted(std::iter::empty()));
+        assert!(!second.deserted([Sid(1)].into_iter()), "a learner that is connected follows all the same");
+        hear(&mut second, says(1, 2, 20, 1));
+        assert!(!second.deserted(std::iter::empty()), "it came back");
+    }
+
+    #[test]
+    fn a_leader_whose_voter_dies_or_begins_anew_is_deserted() {
+        let mut second = second_elected();
+        second.on_gone(Millis(2), Sid(1), &mut Vec::new());
+        assert!(second.deserted(std::iter::empty()));
+        let mut second = second_elected();
+        hear(&mut second, says(1, 2, 20, 2));
+        assert!(second.deserted(std::iter::empty()), "its vote of another round is not for this reign");
+    }
+
+    #[test]
+    fn a_leader_that_dies_or_begins_anew_has_left() {
+        let elected = || {
+            let mut first = election(1);
+            hear(&mut first, says(2, 3, 30, 1));
+            assert_eq!(hear(&mut first, says(3, 3, 30, 1)), Some(Sid(3)));
+            assert!(!first.leader_left());
+            first
+        };
+        let mut first = elected();
+        hear(&mut first, says(3, 3, 30, 1));
+        assert!(!first.leader_left(), "it has not finished counting");
+        hear(&mut first, says(3, 3, 30, 2));
+        assert!(first.leader_left());
+        let mut first = elected();
+        first.on_gone(Millis(2), Sid(3), &mut Vec::new());
+        assert!(first.leader_left());
     }
 }

@@ -121,8 +121,21 @@ impl Leader {
         self.learners.insert(link, LearnerProgress::new(ctx.now + limit));
     }
 
-    pub(super) fn on_link_down(&mut self, link: LinkId) {
+    /// Without a quorum nothing can be decided and nobody can join us any more: the followers, one of
+    /// which may be back already, are waiting for an election.
+    pub(super) fn on_link_down(&mut self, ctx: &Ctx<'_>, link: LinkId) -> Verdict {
         self.learners.remove(&link);
+        let connected = self.with_us(ctx, |s| matches!(s, Stage::Synchronized | Stage::Active));
+        if self.phase == Phase::Broadcast && !ctx.shared.cfg.quorum.is_quorum(connected) {
+            return Verdict::look("a quorum of followers is no longer connected");
+        }
+        Verdict::Stay
+    }
+
+    /// The followers that have said who they are.
+    pub(super) fn followers(&self) -> impl Iterator<Item = Sid> {
+        let known = self.learners.values().filter(|l| l.stage != Stage::Silent && l.kind == Kind::Follower);
+        known.map(|l| l.sid)
     }
 
     fn drop_learner(&mut self, ctx: &mut Ctx<'_>, link: LinkId, reason: impl Into<String>) {

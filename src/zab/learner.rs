@@ -96,6 +96,11 @@ impl Learner {
         self.link == Some(link)
     }
 
+    /// Whether there is no link to the leader yet.
+    pub(super) fn is_dialling(&self) -> bool {
+        self.stage == Stage::Dialling
+    }
+
     /// Whether clients are served.
     pub(super) fn is_active(&self) -> bool {
         self.stage == Stage::Active

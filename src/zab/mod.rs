@@ -94,7 +94,8 @@ impl Zab {
                 return self.elect(now, out, |election, steps| election.on_up(peer, steps));
             }
             Input::ElectionGone(peer) => {
-                return self.elect(now, out, |election, steps| election.on_gone(now, peer, steps));
+                self.elect(now, out, |election, steps| election.on_gone(now, peer, steps));
+                return self.reconsider(now, out);
             }
             Input::Notified { from, notification } => return self.on_notified(now, from, &notification, out),
             Input::DiskDone(ticket) => return self.on_disk_done(now, ticket, out),
@@ -119,10 +120,7 @@ impl Zab {
                 Verdict::Stay
             }
             Input::LinkDown(link) => match &mut self.role {
-                Role::Leading(leader) => {
-                    leader.on_link_down(link);
-                    Verdict::Stay
-                }
+                Role::Leading(leader) => leader.on_link_down(&ctx, link),
                 Role::Learning(learner) if learner.has(link) => Verdict::look("the link to the leader ended"),
                 _ => Verdict::Stay,
             },
@@ -247,6 +245,24 @@ impl Zab {
     fn on_notified(&mut self, now: Millis, from: Sid, n: &Notification, out: &mut Vec<Action>) {
         let settled = self.settled();
         self.elect(now, out, |election, steps| election.on_notification(now, from, n, settled, steps));
+        self.reconsider(now, out);
+    }
+
+    /// An election that came to nothing is held again at once, not after initLimit: we are elected but
+    /// those who voted for us died or changed their mind, or whom we set out to join did.
+    fn reconsider(&mut self, now: Millis, out: &mut Vec<Action>) {
+        let reason = match &self.role {
+            Role::Leading(leader)
+                if !leader.is_established() && self.election.deserted(leader.followers()) =>
+            {
+                "those who elected us left"
+            }
+            Role::Learning(learner) if learner.is_dialling() && self.election.leader_left() => {
+                "the elected leader left"
+            }
+            _ => return,
+        };
+        self.look(now, reason, out);
     }
 
     fn on_disk_done(&mut self, now: Millis, ticket: Ticket, out: &mut Vec<Action>) {
@@ -283,7 +299,10 @@ impl Zab {
         let verdict = match &mut self.role {
             Role::Leading(leader) => leader.on_tick(&mut ctx),
             Role::Learning(learner) => learner.on_tick(&mut ctx),
-            Role::Looking => return self.elect(now, out, |election, steps| election.on_tick(now, steps)),
+            Role::Looking => {
+                self.elect(now, out, |election, steps| election.on_tick(now, steps));
+                return self.reconsider(now, out);
+            }
             Role::Settling | Role::Standalone => Verdict::Stay,
         };
         self.follow(now, verdict, out);
