@@ -1,4 +1,4 @@
-//! Servers that belong together: one alone, or three voters.
+//! Servers that belong together: one alone, or three voters. With `KEEP_DIRS` set their files stay.
 
 use crate::leftovers::fresh_dir;
 use crate::server::{Server, free_port};
@@ -27,7 +27,9 @@ pub(crate) struct Ensemble {
 impl Ensemble {
     /// Starts a server that belongs to none.
     pub(crate) fn standalone(name: &str, lines: &str) -> Ensemble {
-        Ensemble::start(name, |dir| vec![Server::new(dir.join("1"), free_port(), &format!("{COMMON}{lines}"))])
+        Ensemble::start(name, |dir| {
+            vec![Server::new(dir.join("1"), free_port(), &format!("{COMMON}{lines}"))]
+        })
     }
 
     /// Starts three voters, and waits until all serve.

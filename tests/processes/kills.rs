@@ -79,7 +79,7 @@ fn write(writer: u64, servers: &[SocketAddr], load: &Load) -> Written {
     client.create(&format!("/load/w{writer}"), b"");
     client.create(&register(writer), b"0");
     while !load.over.load(Ordering::Relaxed) {
-        if written.znodes % SHARD == 0 {
+        if written.znodes.is_multiple_of(SHARD) {
             client.create(&format!("/load/w{writer}/{}", written.znodes / SHARD), b"");
         }
         // A batch ends at its shard's border.
@@ -105,6 +105,7 @@ struct Killer {
     load: Arc<Load>,
     between: u64,
     killed: u64,
+    longest_wait: Duration,
 }
 
 impl Killer {
@@ -112,11 +113,12 @@ impl Killer {
         self.load.acknowledged.load(Ordering::Relaxed)
     }
 
-    fn wait_for_writes(&self, more: u64) {
-        let from = self.acknowledged();
+    fn wait_for_writes(&mut self, more: u64) {
+        let (from, began) = (self.acknowledged(), Instant::now());
         until("writes are acknowledged between two kills", || {
             (self.acknowledged() >= from + more).then_some(())
         });
+        self.longest_wait = self.longest_wait.max(began.elapsed());
     }
 
     /// Which servers die together: mostly one, sometimes the leader, two or all.
@@ -199,7 +201,14 @@ fn no_acknowledged_write_is_lost_to_kill_9() {
         })
         .collect();
     let between = BETWEEN * clients;
-    let mut killer = Killer { ensemble, prng: Prng::new(seed), load: Arc::clone(&load), between, killed: 0 };
+    let mut killer = Killer {
+        ensemble,
+        prng: Prng::new(seed),
+        load: Arc::clone(&load),
+        between,
+        killed: 0,
+        longest_wait: Duration::ZERO,
+    };
     killer.run(kills, writes);
     load.over.store(true, Ordering::Relaxed);
     let written: Vec<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
@@ -209,5 +218,8 @@ fn no_acknowledged_write_is_lost_to_kill_9() {
     assert_eq!(checked, killer.acknowledged());
     assert!(checked >= writes.max(between * 2), "void: only {checked} writes were acknowledged");
     assert!(reconnects > 0, "void: no writer ever lost its connection");
-    eprintln!("{} kills, {checked} acknowledged writes, {reconnects} lost connections: none lost", killer.killed);
+    eprintln!(
+        "{} kills, {checked} acknowledged writes, {reconnects} lost connections: none lost",
+        killer.killed
+    );
 }

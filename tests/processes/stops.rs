@@ -78,5 +78,8 @@ fn a_stop_during_writes_loses_nothing_acknowledged() {
     let acknowledged = writer.join().unwrap();
     ensemble.servers[0].start();
     let found = reader.get("/a").1.version as usize;
-    assert!(found >= acknowledged && found <= acknowledged + 20, "{found} found, {acknowledged} acknowledged");
+    assert!(
+        found >= acknowledged && found <= acknowledged + 20,
+        "{found} found, {acknowledged} acknowledged"
+    );
 }
