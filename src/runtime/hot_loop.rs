@@ -357,6 +357,8 @@ impl HotLoop {
                     }
                 }
                 Got::Nothing => return,
+                // What was said right before the end (`echo ruok | nc -N`) is answered first.
+                Got::End if taken > 0 => return self.mark_readable(token, true),
                 Got::End => return self.lost(token, actions),
             }
         }
