@@ -14,6 +14,7 @@ mod server;
 mod state;
 mod trees;
 
+mod bench;
 mod damage;
 mod kazoo;
 mod kills;
