@@ -61,7 +61,7 @@ pub const DEFAULTS: Defaults = Defaults {
     snap_size_limit_kb: 4_194_304,
     txn_log_size_limit_kb: -1,
     prealloc_kb: limits::LOG_PREALLOC_BYTES >> 10,
-    commit_log_count: limits::COMMITTED_WINDOW_TXNS as u32,
+    commit_log_count: 500,
     fsync_warning_ms: 1000,
     jute_max_buffer: limits::JUTE_MAX_BUFFER as u32,
     global_outstanding: limits::GLOBAL_OUTSTANDING as u32,

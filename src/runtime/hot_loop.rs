@@ -186,16 +186,17 @@ impl HotLoop {
                         self.on_writable(token, actions);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        self.mark_readable(token);
+                        let ended = event.is_read_closed() || event.is_error();
+                        self.mark_readable(token, ended);
                     }
                 }
             }
         }
     }
 
-    fn mark_readable(&mut self, token: usize) {
+    fn mark_readable(&mut self, token: usize, ended: bool) {
         if let Some((_, stream)) = self.streams.get_mut(&token) {
-            stream.readable = true;
+            stream.ended |= ended;
             if !stream.queued {
                 stream.queued = true;
                 self.ready.push_back(token);
@@ -326,9 +327,13 @@ impl HotLoop {
             let Some((who, stream)) = self.streams.get_mut(&token) else { return };
             stream.queued = false;
             let who = *who;
-            let held = matches!(who, Who::Client(_))
-                && (!self.server.takes_client_bytes() || stream.backlog() > limits::CLIENT_OUT_BYTES_MAX);
-            if taken >= READ_SLICE || held {
+            let is_client = matches!(who, Who::Client(_));
+            if is_client && stream.backlog() > limits::CLIENT_OUT_BYTES_MAX {
+                // It does not read its answers: taken up again when they are with the system.
+                stream.held = true;
+                return;
+            }
+            if taken >= READ_SLICE || (is_client && !self.server.takes_client_bytes()) {
                 stream.queued = true;
                 self.ready.push_back(token);
                 return;
@@ -344,8 +349,10 @@ impl HotLoop {
                         Who::Peer(link) | Who::Dialling(link) => Event::PeerBytes { link, bytes },
                     };
                     self.server.handle(now, event, actions);
-                    // A short read means that the socket is empty: the next bytes bring an event.
-                    if n < self.buffer.len() {
+                    // A short read means that the socket is empty and the next bytes bring an event;
+                    // but an end that came along with these bytes brings none.
+                    let ended = self.streams.get(&token).is_some_and(|(_, s)| s.ended);
+                    if n < self.buffer.len() && !ended {
                         return;
                     }
                 }
@@ -382,7 +389,9 @@ impl HotLoop {
             Wrote::Waits => {}
             Wrote::Broken => self.lost(token, actions),
             Wrote::All => {
-                if stream.closing {
+                if std::mem::take(&mut stream.held) {
+                    self.mark_readable(token, false);
+                } else if stream.closing {
                     self.finish(token);
                 } else if let (Who::Peer(link), true) = (*who, stream.tell) {
                     stream.tell = false;
@@ -399,7 +408,7 @@ impl HotLoop {
             let _ = stream.tcp.shutdown(std::net::Shutdown::Write);
             stream.closing = true;
             self.dial_deadlines.push_back((Instant::now() + Duration::from_secs(2), token));
-            self.mark_readable(token);
+            self.mark_readable(token, false);
         }
     }
 

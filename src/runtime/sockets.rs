@@ -33,8 +33,10 @@ pub(super) struct Stream {
     sent: usize,
     /// Close once everything is sent.
     pub(super) closing: bool,
-    /// Maybe something to read.
-    pub(super) readable: bool,
+    /// The other side has finished: read to the end, no event will tell of it again.
+    pub(super) ended: bool,
+    /// Not read until its unsent bytes are with the system.
+    pub(super) held: bool,
     /// Queued in the loop's list of readable streams.
     pub(super) queued: bool,
     /// Tell when everything is sent.
@@ -50,7 +52,8 @@ impl Stream {
             unsent: Vec::new(),
             sent: 0,
             closing: false,
-            readable: false,
+            ended: false,
+            held: false,
             queued: false,
             tell: false,
             blocked: false,
@@ -105,10 +108,7 @@ impl Stream {
             match self.tcp.read(buffer) {
                 Ok(0) => return Got::End,
                 Ok(n) => return Got::Bytes(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Got::Nothing;
-                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Got::End,
             }

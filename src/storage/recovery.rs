@@ -70,6 +70,15 @@ pub enum RecoveryError {
         /// Why.
         why: String,
     },
+    /// A znode whose ACL no part of the history tells (ZOOKEEPER-4846, -4689).
+    #[error(
+        "{count} znodes have an ACL that the snapshot does not hold and the log does not bring; move the data \
+         directory away and let the server synchronise from the others"
+    )]
+    Acl {
+        /// How many.
+        count: usize,
+    },
     /// An epoch file that is none.
     #[error("{file} does not hold an epoch but {text:?}; write the right number into it")]
     Epoch {
@@ -171,6 +180,10 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
     let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
     let segment = replay_logs(disk, &logs, from, mark, &mut replay)?;
     make_durable(disk, &logs)?;
+    match replay.tree.unresolved_acls() {
+        0 => {}
+        count => return Err(RecoveryError::Acl { count }.into()),
+    }
     let last = replay.tree.last_zxid();
     let (accepted_epoch, current_epoch) = read_epochs(disk, last)?;
     // A window that does not reach the end (a snapshot newer than the log) is no window.
