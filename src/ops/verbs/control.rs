@@ -284,7 +284,12 @@ impl Job<'_> {
         let wanted = AwaitRequest { node: self.spec(node), role: None, timeout_ms: SERVE.as_millis() as u64 };
         let answer =
             self.runner.fleet.ask(self.ensemble(), node, None, &Request::Await(wanted), CONTROL).await;
+        let mut what = format!("it did not acknowledge a write within {} s", SERVE.as_secs());
         let why = match answer {
+            Ok(Response::Awaited(awaited)) if !awaited.alive => {
+                what = "it started, and then ended".into();
+                awaited.reason.unwrap_or_default()
+            }
             Ok(Response::Awaited(awaited)) => match (awaited.session_ms, awaited.reason) {
                 (Some(ms), _) => {
                     let text = format!("serves; a write was acknowledged in {ms} ms");
@@ -296,7 +301,6 @@ impl Job<'_> {
             Ok(other) => format!("{other:?}"),
             Err(answer) => answer,
         };
-        let what = format!("it did not acknowledge a write within {} s", SERVE.as_secs());
         Err(self.runner.failure_at(node, &what, why).await)
     }
 
