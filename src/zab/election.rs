@@ -424,4 +424,3 @@ impl Election {
 fn observes_by_its_own_list(from: Sid, config: &str) -> bool {
     MemberList::from_dynamic_text("", config).is_ok_and(|list| list.get(from).is_some_and(|m| !m.votes()))
 }
-
