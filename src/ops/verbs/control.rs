@@ -171,7 +171,9 @@ impl Job<'_> {
             Verb::Restart => self.restart_together(&affected).await?,
         }
         drop(locks);
-        Ok(Some(status(self.ensemble(), &self.facts(true).await)))
+        let views =
+            if self.verb == Verb::Stop { self.facts(true).await } else { self.runner.settled().await };
+        Ok(Some(status(self.ensemble(), &views)))
     }
 
     fn reachable(&self, views: &[NodeView]) -> Result<(), Failure> {
