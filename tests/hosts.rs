@@ -6,6 +6,8 @@
 
 #[path = "hosts/load.rs"]
 mod load;
+#[path = "hosts/page.rs"]
+mod page;
 #[path = "hosts/world.rs"]
 mod world;
 
@@ -64,6 +66,8 @@ fn the_operator_s_day() {
     let writes = load.stop();
     println!("conversion under load: {writes:?}");
     assert!(writes.acknowledged > 0 && writes.lost == 0, "{writes:?}");
+    // Far below initLimit, which a false majority with the new observer costs.
+    assert!(writes.longest_gap_ms < 10_000, "{writes:?}");
     assert_eq!(
         world.read("inventories/prod.yaml"),
         shipped("prod.yaml").replace("192.168.10.128 }", "192.168.10.128, role: observer }")
@@ -292,4 +296,25 @@ fn the_article_s_scripts_go_on_working() {
     assert_eq!(said.matches("STARTED").count(), 3, "{said}");
     let done = world.zkctl("status");
     assert!(done.code == 0 || done.code == 10 || done.code == 11, "{}", done.both());
+}
+
+#[test]
+fn the_page_beside_the_article_is_true() {
+    let text = include_str!("../docs/from-the-article.md");
+    let (english, chinese) = text.split_once("## 中文").unwrap();
+    assert_eq!(page::blocks(english), page::blocks(chinese), "both languages show the same commands");
+    if !possible() {
+        return;
+    }
+    let world = prod();
+    for shown in page::blocks(english).iter().flat_map(|b| page::commands(b)) {
+        let said = page::run(&world, &shown.command);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(
+            page::fits(&shown.expected, &lines),
+            "{}\n{}\n{said}",
+            shown.command,
+            shown.expected.join("\n")
+        );
+    }
 }

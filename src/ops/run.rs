@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -20,6 +20,8 @@ use crate::ids::Sid;
 
 /// How long a server may take until it serves again: the original needs initLimit ticks after some changes.
 const SERVE: Duration = Duration::from_secs(60);
+/// How long the others may take to find their leader again.
+const SETTLE: Duration = Duration::from_secs(10);
 /// How long stopping and starting may take on the host.
 const CONTROL: Duration = Duration::from_secs(90);
 /// How long a question about facts may take.
@@ -142,6 +144,21 @@ impl Runner {
         failure.state = Some("nothing was stopped".into());
         Err(failure
             .next("bring the other voters back first (`zkctl status` shows them), then run this again"))
+    }
+
+    /// The facts once every server that runs has found its leader, or has had some time to.
+    pub(super) async fn settled(&self) -> Vec<NodeView> {
+        let begun = Instant::now();
+        loop {
+            let views = self.fleet.facts(self.ensemble(), true, ASK).await;
+            let runs = |v: &&NodeView| v.facts.as_ref().is_ok_and(|f| f.process.is_some());
+            let serves = |v: &NodeView| v.facts.as_ref().is_ok_and(|f| matches!(f.session, Some(Ok(_))));
+            let done = views.iter().filter(runs).all(serves) || !super::plan::serves_writes(&views);
+            if done || begun.elapsed() > SETTLE {
+                return views;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Whether the next step may begin.

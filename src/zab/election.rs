@@ -7,6 +7,7 @@
 //! known to be an Apache server.
 
 use super::quorum::Majority;
+use crate::config::MemberList;
 use crate::ids::Sid;
 use crate::time::Millis;
 use crate::wire::vote::{NOTIFICATION_VERSION, Notification, PeerState};
@@ -281,11 +282,14 @@ impl Election {
             Some((state, vote)) => self.notification(state, vote),
             None => self.notification(PeerState::Looking, self.vote),
         };
-        if !self.setup.quorum.is_voter(from) {
+        if !self.setup.quorum.is_voter(from) || observes_by_its_own_list(from, &n.config) {
             // Observers learn the leader from our answer; they never influence the vote. One that has
             // found its leader asks nothing, and would only answer our answer.
             if n.state == PeerState::Looking {
                 steps.push(Step::Notify(from, answer));
+            }
+            if let Some((_, followers)) = &mut self.elected {
+                followers.remove(&from);
             }
             return;
         }
@@ -460,6 +464,12 @@ impl Election {
         let zxid = heard.map_or(self.vote.zxid, |h| h.vote.zxid);
         Vote { epoch, zxid, leader }
     }
+}
+
+/// Whether a server says of itself, in the member list it sends along, that it has no vote. Ours may be
+/// older: while a voter is being converted, its voice would make a majority that cannot acknowledge.
+fn observes_by_its_own_list(from: Sid, config: &str) -> bool {
+    MemberList::from_dynamic_text("", config).is_ok_and(|list| list.get(from).is_some_and(|m| !m.votes()))
 }
 
 #[cfg(test)]

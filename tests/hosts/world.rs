@@ -343,8 +343,11 @@ impl Drop for World {
         }
         end(&self.operator());
         let _ = fs::remove_dir_all(&self.dir);
-        for place in &self.made {
-            let _ = fs::remove_dir(place);
+        // Removing a directory takes away what other runs have mounted there.
+        if !must("ip", &["netns", "list"]).lines().any(|l| l.starts_with(&format!("{PREFIX}-"))) {
+            for place in &self.made {
+                let _ = fs::remove_dir(place);
+            }
         }
     }
 }

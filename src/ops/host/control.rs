@@ -14,7 +14,7 @@ use super::process;
 use super::protocol::{Answer, AwaitRequest, Awaited, NodeSpec, Started};
 use super::state::{self, State};
 
-/// How long a server may take to say who it is.
+/// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
 /// How long a server may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(30);
@@ -55,10 +55,16 @@ pub(super) async fn start(node: &NodeSpec) -> Result<Started, String> {
     } else {
         Some(detached(node)?)
     };
+    // Up is who listens: everything that a server refuses, it refuses before. A large database takes its time.
     let begun = Instant::now();
     loop {
-        if let Some(state) = state::running(&node.state_file()) {
-            return Ok(Started { pid: state.pid, already: false });
+        let state = state::running(&node.state_file());
+        if let Some(state) = &state {
+            let (host, port) = client_address(node, Some(state), None);
+            let late = begun.elapsed() > START;
+            if late || ask(&host, port, Duration::from_millis(500)).await != Answer::Refused {
+                return Ok(Started { pid: state.pid, already: false });
+            }
         }
         let ended = child.as_mut().and_then(|c| c.try_wait().ok().flatten());
         if let Some(status) = ended {

@@ -364,6 +364,8 @@ async fn run_ssh(session: &Arc<Session>, command: &Command, sudo: bool) -> Resul
     let code = match child.wait().await {
         Ok(status) => status.code(),
         Err(openssh::Error::RemoteProcessTerminated) => None,
+        // The library's word for exit code 127; what the shell or the program said is worth more.
+        Err(openssh::Error::Remote(error)) if error.kind() == io::ErrorKind::NotFound => Some(127),
         Err(error) => return Err(chain(&error)),
     };
     Ok(Output { code, stdout: out.unwrap_or_default(), stderr: err.unwrap_or_default() })

@@ -171,7 +171,9 @@ impl Job<'_> {
             Verb::Restart => self.restart_together(&affected).await?,
         }
         drop(locks);
-        Ok(Some(status(self.ensemble(), &self.facts(true).await)))
+        let views =
+            if self.verb == Verb::Stop { self.facts(true).await } else { self.runner.settled().await };
+        Ok(Some(status(self.ensemble(), &views)))
     }
 
     fn reachable(&self, views: &[NodeView]) -> Result<(), Failure> {
@@ -284,7 +286,12 @@ impl Job<'_> {
         let wanted = AwaitRequest { node: self.spec(node), role: None, timeout_ms: SERVE.as_millis() as u64 };
         let answer =
             self.runner.fleet.ask(self.ensemble(), node, None, &Request::Await(wanted), CONTROL).await;
+        let mut what = format!("it did not acknowledge a write within {} s", SERVE.as_secs());
         let why = match answer {
+            Ok(Response::Awaited(awaited)) if !awaited.alive => {
+                what = "it started, and then ended".into();
+                awaited.reason.unwrap_or_default()
+            }
             Ok(Response::Awaited(awaited)) => match (awaited.session_ms, awaited.reason) {
                 (Some(ms), _) => {
                     let text = format!("serves; a write was acknowledged in {ms} ms");
@@ -296,7 +303,6 @@ impl Job<'_> {
             Ok(other) => format!("{other:?}"),
             Err(answer) => answer,
         };
-        let what = format!("it did not acknowledge a write within {} s", SERVE.as_secs());
         Err(self.runner.failure_at(node, &what, why).await)
     }
 

@@ -136,7 +136,7 @@ async fn through(
     runner.run(&plan, &views).await?;
     drop(locks);
     save(context, change)?;
-    let views = runner.fleet.facts(ensemble, true, ASK).await;
+    let views = runner.settled().await;
     Ok(Outcome { plan, done: true, status: Some(status(ensemble, &views)) })
 }
 

@@ -1,0 +1,250 @@
+//! An ensemble on this machine without SSH, as README's first command makes it; the client against it;
+//! and the same under a recording systemctl.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use zkctl::client::{Client, ClientError, Code, CreateMode, Options, four_letter_word};
+
+/// A directory with an inventory; what runs below it is stopped and removed with the value.
+struct Place {
+    path: PathBuf,
+    ports: [u16; 3],
+}
+
+impl Place {
+    /// Three servers whose ports begin at `base`; the shipped inventory has the well-known ones, which
+    /// something else may use while tests run.
+    fn new(name: &str, base: u16, service: &str) -> Place {
+        let path = std::env::temp_dir().join(format!("zkctl-operate-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("inventories")).unwrap();
+        let shipped = include_str!("../inventories/local.yaml");
+        let mut text = shipped.replace("manager: process", service);
+        for (i, from) in [2181u16, 2281, 2381].iter().enumerate() {
+            for offset in 0..3 {
+                let to = base + (i as u16) * 10 + offset;
+                text = text.replace(&format!("_port: {}", from + offset), &format!("_port: {to}"));
+            }
+        }
+        fs::write(path.join("inventories/local.yaml"), text).unwrap();
+        Place { path, ports: [base, base + 10, base + 20] }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkctl"));
+        command
+            .args(line.split(' '))
+            .current_dir(&self.path)
+            .env_remove("ZKCTL_INVENTORY")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    #[track_caller]
+    fn expect(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "zkctl {line}\n{said}");
+        said
+    }
+
+    fn servers(&self) -> Vec<(String, u16)> {
+        self.ports.iter().map(|p| ("127.0.0.1".to_owned(), *p)).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.run("stop --yes --force -i inventories/local.yaml");
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn the_first_command_brings_up_three_servers_and_the_client_works() {
+    let place = Place::new("local", 43_100, "manager: process");
+    let said = place.expect("deploy inventories/local.yaml --yes", 0);
+    assert!(said.contains("healthy: 3 of 3 voters serve"), "{said}");
+    assert!(place.path.join(".zkctl/local/zk1/data/myid").is_file());
+    let current = fs::read_to_string(place.path.join(".zkctl/current")).unwrap();
+    assert!(current.starts_with('/') && current.ends_with("/inventories/local.yaml\n"), "{current}");
+    assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
+
+    block_on(client_operations(&place));
+
+    let said = place.expect("restart", 0);
+    assert!(said.contains("healthy"), "{said}");
+    assert!(place.expect("stop -l zk1 --yes", 0).contains("zk1: stopped"));
+    assert!(place.expect("status", 10).contains("degraded: 2 of 3 voters serve"));
+    assert!(place.expect("stop -l zk2 --yes", 5).contains("--force"));
+    assert!(place.expect("start", 0).contains("healthy"));
+    // What was written at the beginning has outlived all that.
+    block_on(async {
+        let client = Client::connect(place.servers(), Options::default()).await.unwrap();
+        assert_eq!(client.get("/kept").await.unwrap().0, b"2");
+    });
+    place.expect("stop --yes", 0);
+    place.expect("status", 11);
+}
+
+async fn client_operations(place: &Place) {
+    let options = Options { session: Duration::from_secs(8), ..Options::default() };
+    let client = Client::connect(place.servers(), options).await.unwrap();
+    assert_eq!(client.create("/kept", b"1", CreateMode::Persistent).await.unwrap(), "/kept");
+    let again = client.create("/kept", b"", CreateMode::Persistent).await;
+    assert_eq!(again, Err(ClientError::Server(Code::NODE_EXISTS)));
+    let stat = client.set("/kept", b"2", 0).await.unwrap();
+    assert_eq!((stat.version, client.get("/kept").await.unwrap().0), (1, b"2".to_vec()));
+    assert_eq!(client.set("/kept", b"3", 0).await, Err(ClientError::Server(Code::BAD_VERSION)));
+    assert_eq!(client.exists("/none").await.unwrap(), None);
+    let name = client.create("/kept/s-", b"", CreateMode::EphemeralSequential).await.unwrap();
+    assert_eq!(name, "/kept/s-0000000000");
+    assert_eq!(client.children("/kept").await.unwrap(), ["s-0000000000"]);
+    assert_eq!(client.delete("/kept", -1).await, Err(ClientError::Server(Code::NOT_EMPTY)));
+    client.sync("/kept").await.unwrap();
+
+    // Pipelined: all in flight at once, answered in order.
+    let many = (0..200).map(|i| {
+        let client = client.clone();
+        tokio::spawn(async move { client.create(&format!("/kept/n{i}"), b"", CreateMode::Persistent).await })
+    });
+    for task in many.collect::<Vec<_>>() {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(client.children("/kept").await.unwrap().len(), 201);
+
+    // The session outlives the server it is on.
+    let session = client.session();
+    let stop = place.expect("restart", 0);
+    assert!(stop.contains("healthy"));
+    let begun = Instant::now();
+    let stat = loop {
+        match client.exists("/kept/s-0000000000").await {
+            Ok(stat) => break stat.unwrap(),
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(8), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(stat.ephemeral_owner, session);
+    client.close().await.unwrap();
+    let other = Client::connect(place.servers(), Options::default()).await.unwrap();
+    assert_eq!(other.exists("/kept/s-0000000000").await.unwrap(), None);
+    other.close().await.unwrap();
+
+    let answer = four_letter_word("127.0.0.1", place.ports[0], "srvr", Duration::from_secs(2)).await.unwrap();
+    assert!(answer.contains("Mode: "), "{answer}");
+    let refused = four_letter_word("127.0.0.1", 1, "srvr", Duration::from_secs(2)).await;
+    assert!(refused.unwrap_err().to_string().contains("nobody listens"));
+}
+
+#[test]
+fn an_interrupt_ends_a_verb_between_two_steps() {
+    use std::io::BufRead as _;
+    let place = Place::new("interrupt", 43_200, "manager: process");
+    place.expect("deploy inventories/local.yaml --yes", 0);
+    let text = fs::read_to_string(place.path.join("inventories/local.yaml")).unwrap();
+    fs::write(place.path.join("inventories/local.yaml"), format!("{text}\nconfig: {{ syncLimit: 7 }}\n"))
+        .unwrap();
+    let mut child =
+        place.command("deploy --yes").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = String::new();
+    for line in std::io::BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.starts_with("[1/3]") {
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("interrupted between two steps"), "{said}");
+    assert!(said.contains("still acknowledges writes; not yet done: "), "{said}");
+    let plan = place.expect("deploy --dry-run --exit-code", 7);
+    assert!(plan.contains("2. restart") && !plan.contains("3. restart"), "{plan}");
+    assert!(place.expect("deploy --yes", 0).contains("healthy"));
+    assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
+}
+
+#[test]
+fn a_server_that_cannot_start_is_shown_with_what_it_said() {
+    let place = Place::new("broken", 43_300, "manager: process");
+    place.expect("deploy inventories/local.yaml --yes", 0);
+    place.expect("stop --yes", 0);
+    // A snapshot where the logs belong: refused at start, naming both directories.
+    let misplaced = place.path.join(".zkctl/local/zk2/txlog/version-2/snapshot.5");
+    fs::write(&misplaced, "").unwrap();
+    let said = place.expect("start", 4);
+    for part in ["zk2: start failed", "the server ended at once (exit status: 3)", "dataLogDir", "next: "] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let begun = Instant::now();
+    while place.run("status").status.code() == Some(11) && begun.elapsed() < Duration::from_secs(20) {}
+    assert!(place.expect("status", 10).contains("degraded: 2 of 3 voters serve"));
+    fs::remove_file(misplaced).unwrap();
+    assert!(place.expect("start", 0).contains("healthy"));
+}
+
+/// Records what it is told and does what systemd would: units are started from their ExecStart line.
+const SYSTEMCTL: &str = r#"#!/bin/bash
+dir=$(dirname "$0")
+echo "$*" >>"$dir/calls"
+[ "$1" = --user ] && shift
+unit="$HOME/.config/systemd/user/$2"
+run() {
+  command=$(sed -n 's/^ExecStart=//p' "$unit")
+  (cd / && INVOCATION_ID=x exec setsid bash -c "exec $command") </dev/null >/dev/null 2>&1 &
+}
+case "$1" in
+  start) run ;;
+  stop) kill "$(grep -o '"pid": [0-9]*' "$(sed -n 's/^.*--state-file //p' "$unit")" | tr -dc 0-9)" ;;
+esac
+"#;
+
+#[test]
+fn under_systemd_units_are_written_enabled_and_started() {
+    let place = Place::new("systemd", 43_400, "manager: systemd\n  scope: user");
+    let tools = place.path.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    fs::write(tools.join("systemctl"), SYSTEMCTL).unwrap();
+    fs::set_permissions(tools.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let run = |line: &str| {
+        let output = place.command(line).env("PATH", &path).env("HOME", &place.path).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    };
+    let (code, said) = run("deploy inventories/local.yaml --yes");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("new zkctl-local-zk1.service"), "{said}");
+    let unit = place.path.join(".config/systemd/user/zkctl-local-zk1.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    assert!(text.contains("WantedBy=default.target") && !text.contains("\nUser="), "{text}");
+    let calls = fs::read_to_string(tools.join("calls")).unwrap();
+    for node in ["zk1", "zk2", "zk3"] {
+        let of_node: Vec<&str> = calls.lines().filter(|l| l.contains(node)).collect();
+        let unit = format!("zkctl-local-{node}.service");
+        assert_eq!(of_node, [format!("--user enable {unit}"), format!("--user start {unit}")], "{calls}");
+    }
+    assert_eq!(calls.matches("--user daemon-reload").count(), 3, "{calls}");
+    let (code, said) = run("deploy --yes");
+    assert!(code == Some(0) && said.contains("nothing to change"), "{said}");
+    let (code, said) = run("stop --yes");
+    assert_eq!(code, Some(0), "{said}");
+}
