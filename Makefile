@@ -1,6 +1,7 @@
 # `make test` installs what the tests need (Debian packages, as root) and runs everything.
+# `make bench` measures zkctl beside Apache ZooKeeper, whose jars ZK_CLASSPATH names.
 
-.PHONY: test check deps
+.PHONY: test check deps bench soak
 
 deps:
 	./tests/install-deps
@@ -12,3 +13,12 @@ check:
 
 test: deps
 	cargo test --locked
+
+bench:
+	cargo build --release --locked
+	./benches/versus.py $(BENCH)
+
+# One million acknowledged writes while fifty servers are killed; all SOAK_* settings can be given.
+soak:
+	SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_WRITES=$${SOAK_WRITES:-1000000} WORD_ROUNDS=$${WORD_ROUNDS:-1000} \
+		cargo test --locked --test processes -- --nocapture kills words

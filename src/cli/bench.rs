@@ -48,6 +48,9 @@ pub(super) struct Bench {
     /// Measure a server that does nothing: the price of the kernel alone
     #[arg(long)]
     null: bool,
+    /// Leave the znodes of the run where they are
+    #[arg(long)]
+    keep: bool,
     /// Seed of the choice of keys
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -92,6 +95,7 @@ impl Bench {
             rate: self.rate,
             server_pids: self.server_pids.clone(),
             null: self.null,
+            keep: self.keep,
             seed: self.seed,
             stop: Arc::default(),
         })

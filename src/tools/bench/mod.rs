@@ -95,6 +95,8 @@ pub struct BenchOptions {
     pub server_pids: Vec<u32>,
     /// Measure a null server instead.
     pub null: bool,
+    /// Leave the run's znodes where they are.
+    pub keep: bool,
     /// Seed of the choice of keys.
     pub seed: u64,
     /// Set by whoever wants the run to end early; it still cleans up.
@@ -115,6 +117,7 @@ impl Default for BenchOptions {
             rate: None,
             server_pids: Vec::new(),
             null: false,
+            keep: false,
             seed: 1,
             stop: Arc::default(),
         }
@@ -213,7 +216,7 @@ fn resolve(servers: &[String]) -> Result<Vec<SocketAddr>, BenchError> {
 }
 
 /// Runs a load and reports what it came to. The znodes it makes are below `/zkctl-bench-<pid>`, and are
-/// removed at the end.
+/// removed at the end unless they are to be kept.
 ///
 /// # Errors
 /// Options that make no sense, servers that cannot be reached, or that answer the set-up with errors. Errors
@@ -230,7 +233,7 @@ pub fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
     let servers = resolve(&options.servers)?;
     let subtree = Subtree::make(options, &servers)?;
     let report = Load::new(options, &servers, subtree.root()).and_then(Load::run);
-    let removed = subtree.remove();
+    let removed = if options.keep { Ok(()) } else { subtree.remove() };
     let report = report?;
     removed.map(|()| report)
 }
