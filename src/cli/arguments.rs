@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::Bench;
+
 const ROOT_HELP: &str = "\
 {name} {version} - a ZooKeeper server, and the tool that operates ensembles of it
 
@@ -24,6 +26,7 @@ Operate it
 Run and check servers
   serve         Run a server in the foreground
   lint          Check zoo.cfg files, several together as one ensemble
+  bench         Load servers and measure them
 {before-help}
 Options
 {options}
@@ -212,6 +215,19 @@ Examples
 
 Exit code: 0 nothing wrong (there may be warnings), 3 errors.")]
     Lint(Lint),
+
+    /// Load servers and measure them
+    #[command(after_help = "\
+Examples
+  zkctl bench zk1:2181,zk2:2181,zk3:2181
+  zkctl bench --mix set -c 64 -p 16 127.0.0.1:2181
+  zkctl bench --mix get --rate 10000 -o json zk1:2181
+  zkctl bench --null -c 64 -p 16
+
+It makes its znodes below /zkctl-bench-<pid> and removes them at the end, also
+when interrupted. At a fixed rate requests leave when they are due, as those of
+many independent clients do, and latency counts from when a request was due.")]
+    Bench(Bench),
 
     /// Print this host's facts as JSON
     #[command(hide = true)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `arguments` | every verb, flag and help text |
 //! | `serve` | `zkctl serve` |
+//! | `bench` | `zkctl bench` |
 //! | `operate` | the verbs that operate ensembles |
 //! | `lint` | `zkctl lint` |
 //! | `hidden` | what the operator's side calls on hosts |
@@ -14,6 +15,7 @@
 //! Results go to stdout; progress, questions and errors to stderr.
 
 mod arguments;
+mod bench;
 mod hidden;
 mod lint;
 mod operate;
@@ -27,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Verb};
+use arguments::{Arguments, Output, Verb};
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -42,6 +44,7 @@ pub fn main() -> ExitCode {
     let code = match &arguments.verb {
         Verb::Serve(serve) => serve::run(serve),
         Verb::Lint(files) => lint::run(files),
+        Verb::Bench(bench) => bench::run(bench, arguments.output == Output::Json),
         Verb::Probe { request } => hidden::probe(request),
         Verb::Host(verb) => hidden::host(verb),
         _ => operate::run(&arguments),

@@ -155,7 +155,9 @@ async fn dispatch(arguments: &Arguments, context: &Context, screen: &Screen) -> 
         Verb::Stop(wanted) => {
             control(context, verbs::Verb::Stop, &wanted.control, wanted.force, screen).await
         }
-        Verb::Serve(_) | Verb::Lint(_) | Verb::Probe { .. } | Verb::Host(_) => Ok(exit::USAGE),
+        Verb::Serve(_) | Verb::Lint(_) | Verb::Bench(_) | Verb::Probe { .. } | Verb::Host(_) => {
+            Ok(exit::USAGE)
+        }
     }
 }
 

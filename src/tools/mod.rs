@@ -1,1 +1,3 @@
-//! Log, snapshot and purge tools on `format`.
+//! Tools beside the server: a load generator; log, snapshot and purge tools on `format`.
+
+pub mod bench;
