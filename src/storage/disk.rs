@@ -205,7 +205,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
         DiskOp::Remove(file) => disk.remove(&file)?,
         DiskOp::Replace { file, bytes } => replace(disk, &file, &bytes)?,
         DiskOp::CutBehind(zxid) => cut::cut_behind(disk, zxid)?,
-        DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::recover(disk, &options)?))),
+        DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::reload(disk, &options)?))),
         DiskOp::Initialise => recovery::initialise(disk)?,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
     }

@@ -156,9 +156,15 @@ struct Replay {
     notes: Vec<String>,
 }
 
-/// Reads the database back.
+/// Reads the database back when a server starts: what a crash left unfinished is removed.
 pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     remove_temporaries(disk)?;
+    reload(disk, options)
+}
+
+/// Reads the database back in a running server. Unfinished files are left alone: the other lane may be
+/// writing a spare segment or a snapshot.
+pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let mut trust = Trust::Trusted;
