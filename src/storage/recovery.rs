@@ -60,6 +60,17 @@ pub enum RecoveryError {
         /// What was wrong with those there are.
         why: String,
     },
+    /// A snapshot that cannot be read, and a log that cannot stand in for it.
+    #[error(
+        "{file} cannot be read, and the log does not hold what led to it (its last zxid before is {last}); \
+         restore the file, or move the whole data directory away and let the server synchronise from the others"
+    )]
+    Unbridged {
+        /// The snapshot.
+        file: String,
+        /// The last zxid that can be read in front of it.
+        last: Zxid,
+    },
     /// A record that no server would have written.
     #[error("{file}: the txn {zxid} cannot be applied: {why}")]
     Txn {
@@ -154,6 +165,23 @@ struct Replay {
     last: Option<Zxid>,
     replayed: u64,
     notes: Vec<String>,
+    /// Snapshots behind the one that was loaded, oldest last: they cannot be read.
+    damaged: Vec<Zxid>,
+}
+
+impl Replay {
+    /// A snapshot came from a log that holds its txn, or from the leader and stands in for one that does
+    /// not. Fails when the log leads past an unreadable one without its txn: there is a hole. A snapshot
+    /// at an epoch's beginning (Apache's) belongs to no txn.
+    fn pass_damaged(&mut self, until: Option<Zxid>) -> Result<(), RecoveryError> {
+        let last = self.tree.last_zxid();
+        while let Some(damaged) = self.damaged.pop_if(|d| until.is_none_or(|until| *d < until)) {
+            if damaged > last && damaged.counter() != 0 {
+                return Err(RecoveryError::Unbridged { file: names::snapshot_name(damaged), last });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the database back when a server starts: what a crash left unfinished is removed.
@@ -180,11 +208,13 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
         trust = Trust::Lost;
     }
     let mut notes = Vec::new();
-    let (tree, sessions) = load_newest(disk, options, !logs.is_empty(), &mut notes)?;
+    let Newest { tree, sessions, damaged } = load_newest(disk, options, !logs.is_empty(), &mut notes)?;
     let from = tree.last_zxid();
-    let mut replay = Replay { tree, sessions, window: Window::default(), last: None, replayed: 0, notes };
+    let window = Window::default();
+    let mut replay = Replay { tree, sessions, window, last: None, replayed: 0, notes, damaged };
     let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
     let segment = replay_logs(disk, &logs, from, mark, &mut replay)?;
+    replay.pass_damaged(None)?;
     make_durable(disk, &logs)?;
     match replay.tree.unresolved_acls() {
         0 => {}
@@ -242,18 +272,27 @@ fn remove_temporaries(disk: &mut dyn Disk) -> Result<(), DiskError> {
     Ok(())
 }
 
+/// The newest snapshot that can be read, or an empty tree, and the newer ones that cannot.
+struct Newest {
+    tree: Tree,
+    sessions: SessionTable,
+    damaged: Vec<Zxid>,
+}
+
 fn load_newest(
     disk: &mut dyn Disk,
     options: &RecoveryOptions,
     has_logs: bool,
     notes: &mut Vec<String>,
-) -> Result<(Tree, SessionTable), DiskError> {
+) -> Result<Newest, DiskError> {
     let tree_options = TreeOptions { seed: options.seed, extended_types: options.extended_types };
     let mut why = "there is none".to_owned();
+    let mut damaged = Vec::new();
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
         match load(disk, zxid, tree_options)? {
-            Ok(loaded) => return Ok(loaded),
+            Ok((tree, sessions)) => return Ok(Newest { tree, sessions, damaged }),
             Err(reason) => {
+                damaged.push(zxid);
                 why = format!("{}: {reason}", names::snapshot_name(zxid));
                 notes.push(format!("{why}; trying an older snapshot"));
             }
@@ -262,7 +301,7 @@ fn load_newest(
     if has_logs && !options.trust_empty {
         return Err(RecoveryError::NoSnapshot { why }.into());
     }
-    Ok((Tree::new(tree_options), SessionTable::new()))
+    Ok(Newest { tree: Tree::new(tree_options), sessions: SessionTable::new(), damaged })
 }
 
 /// Loads one snapshot; the inner error says why it is none.
@@ -413,12 +452,15 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
     if !continues {
         return Err(RecoveryError::Gap { file: file.to_owned(), after, got: zxid });
     }
-    // A hole below the snapshot must not become one in a DIFF (ZOOKEEPER-4925).
-    if replay.last.is_none_or(|last| !History::follows(last, zxid)) {
+    // A hole below the snapshot must not become one in a DIFF (ZOOKEEPER-4925). A SNAP's is where the
+    // log passes the snapshot without its txn, and looks like an ordinary change of epoch.
+    let hole = |last: Zxid| !History::follows(last, zxid) || (last < from && zxid > from);
+    if replay.last.is_none_or(hole) {
         replay.window = Window::default();
     }
     replay.last = Some(zxid);
     if zxid > from {
+        replay.pass_damaged(Some(zxid))?;
         let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
         let record = TxnRecord::decode(&proposal.bytes).map_err(|e| bad(e.to_string()))?;
         replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
@@ -445,4 +487,71 @@ fn read_epochs(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch), DiskEr
     let current = read_epoch(disk, names::CURRENT_EPOCH)?.unwrap_or(last.epoch()).max(last.epoch());
     let accepted = read_epoch(disk, names::ACCEPTED_EPOCH)?.unwrap_or(current).max(current);
     Ok((accepted, current))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+    use crate::wire::errcode::ErrorCode;
+    use crate::wire::opcode::OpCode;
+    use crate::wire::txn::{Txn, TxnHeader};
+
+    fn z(epoch: u32, counter: u32) -> Zxid {
+        Zxid::new(Epoch(epoch), counter)
+    }
+
+    /// Replays error txns of these zxids behind an empty snapshot at `from`.
+    fn replayed(from: Zxid, damaged: &[Zxid], log: &[Zxid]) -> Result<Replay, RecoveryError> {
+        let tree = Tree::new(TreeOptions::default());
+        let mut replay = Replay {
+            tree,
+            sessions: SessionTable::new(),
+            window: Window::default(),
+            last: None,
+            replayed: 0,
+            notes: Vec::new(),
+            damaged: damaged.to_vec(),
+        };
+        for zxid in log {
+            let header =
+                TxnHeader { session: SessionId(1), cxid: 1, zxid: *zxid, time: 1, op: OpCode::Error };
+            let txn = Txn::Error { err: ErrorCode::NONODE };
+            let mut bytes = Vec::new();
+            TxnRecord { header, txn, digest: None }.encode(&mut bytes);
+            replay_one(&mut replay, "log.1", Proposal { zxid: *zxid, bytes: bytes.into() }, from)?;
+        }
+        replay.pass_damaged(None)?;
+        Ok(replay)
+    }
+
+    fn window(replay: &Replay) -> Vec<Zxid> {
+        replay.window.txns.iter().map(|p| p.zxid).collect()
+    }
+
+    #[test]
+    fn the_hole_that_a_snap_left_is_not_in_the_window() {
+        // Epochs 3 to 5 came with the snapshot: what is in front of it does not lead to what is behind it.
+        let log = [z(2, 43), z(2, 44), z(6, 1), z(6, 2)];
+        assert_eq!(window(&replayed(z(5, 37), &[], &log).unwrap()), [z(6, 1), z(6, 2)]);
+        // A snapshot of our own: its txn is in the log.
+        assert_eq!(window(&replayed(z(2, 44), &[], &log).unwrap()), log);
+        assert_eq!(window(&replayed(z(2, 43), &[], &log).unwrap()), log);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_bridged_by_its_own_txn_only() {
+        let log = [z(1, 1), z(1, 2), z(2, 1)];
+        for (damaged, bridged) in [
+            (vec![z(1, 2)], true),
+            (vec![z(2, 1), z(1, 1)], true),
+            (vec![z(2, 0)], true),
+            (vec![z(1, 3)], false),
+            (vec![z(2, 2)], false),
+            (vec![z(2, 1), z(1, 9)], false),
+        ] {
+            let result = replayed(Zxid::ZERO, &damaged, &log);
+            assert_eq!(result.is_ok(), bridged, "{damaged:?}");
+        }
+    }
 }
