@@ -205,12 +205,17 @@ impl Server {
         }
     }
 
-    /// The newest file of the database whose name begins so.
-    pub(crate) fn newest_file(&self, prefix: &str) -> Option<PathBuf> {
-        let entries = fs::read_dir(self.database()).ok()?;
-        let named = |p: &Path| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix));
-        let files = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| named(p));
-        files.max_by_key(|p| fs::metadata(p).and_then(|m| m.modified()).ok())
+    /// The files of the database that are named so and by a zxid, the newest last.
+    pub(crate) fn files(&self, prefix: &str) -> Vec<PathBuf> {
+        let zxid = |p: &Path| {
+            let name = p.file_name()?.to_string_lossy().into_owned();
+            u64::from_str_radix(name.strip_prefix(prefix)?, 16).ok()
+        };
+        let entries = fs::read_dir(self.database()).into_iter().flatten();
+        let paths = entries.filter_map(|e| Some(e.ok()?.path()));
+        let mut files: Vec<_> = paths.filter_map(|p| Some((zxid(&p)?, p))).collect();
+        files.sort();
+        files.into_iter().map(|(_, path)| path).collect()
     }
 }
 
