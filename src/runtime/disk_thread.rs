@@ -1,7 +1,7 @@
 //! The threads that execute disk batches, one per lane.
 
 use super::fs_disk::FsDisk;
-use crate::storage::{Batch, BatchDone, Lane, execute};
+use crate::storage::{Batch, BatchDone, DiskOp, Lane, execute};
 use mio::Waker;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A sync slower than this is not waited for in the hot loop.
 const SLOW: Duration = Duration::from_millis(5);
+/// A larger write is not waited for either.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 /// After a slow one so many batches go to the thread before the loop tries again itself.
 const AVOID: u32 = 64;
 
@@ -47,6 +49,19 @@ fn lane(name: &str, disk: FsDisk, done: Sender<BatchDone>, waker: Arc<Waker>) ->
     Ok(LaneThread { send, disk })
 }
 
+/// Whether a batch is the everyday kind: a small write and its sync.
+fn is_quick(batch: &Batch) -> bool {
+    batch.ops.iter().all(|op| match op {
+        DiskOp::Write { bytes, .. } | DiskOp::Replace { bytes, .. } => bytes.len() <= INLINE_BYTES_MAX,
+        DiskOp::Sync(_) | DiskOp::SyncDir(_) | DiskOp::Rename { .. } | DiskOp::Remove(_) => true,
+        DiskOp::Zero { .. }
+        | DiskOp::CutBehind(_)
+        | DiskOp::Recover(_)
+        | DiskOp::Initialise
+        | DiskOp::Purge { .. } => false,
+    })
+}
+
 impl DiskThreads {
     pub(super) fn start(log: FsDisk, bulk: FsDisk, waker: &Arc<Waker>) -> io::Result<DiskThreads> {
         let (send, done) = channel();
@@ -65,7 +80,7 @@ impl DiskThreads {
             Lane::Log => &self.log,
             Lane::Bulk => &self.bulk,
         };
-        let inline = idle && batch.lane == Lane::Log && self.avoid_inline == 0;
+        let inline = idle && batch.lane == Lane::Log && self.avoid_inline == 0 && is_quick(&batch);
         if batch.lane == Lane::Log {
             self.avoid_inline = self.avoid_inline.saturating_sub(1);
         }

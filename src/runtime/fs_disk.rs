@@ -125,6 +125,10 @@ impl Disk for FsDisk {
         let (old, new) = (self.dir(dir).join(from), self.dir(dir).join(to));
         fs::rename(&old, &new).map_err(|e| failed("rename", &old, &e))?;
         self.open.remove(&(dir, to.to_owned()));
+        if dir == Dir::Log {
+            // A new segment: the finished one's handle would keep its blocks when it is purged.
+            self.open.retain(|(d, name), _| *d != Dir::Log || !name.starts_with("log."));
+        }
         if let Some(file) = self.open.remove(&(dir, from.to_owned())) {
             self.open.insert((dir, to.to_owned()), file);
         }

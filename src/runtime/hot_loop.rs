@@ -13,7 +13,7 @@ use crate::server::{Action, Event, PeerPort, ProcessFacts, Server};
 use crate::time::{Millis, Now, WallMillis};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -29,6 +29,10 @@ const QUORUM: Token = Token(3);
 const FIRST_STREAM: usize = 16;
 /// Bytes read from one stream before the others have their turn.
 const READ_SLICE: usize = 256 << 10;
+/// How long a closed stream may take to hear of its end.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a closed stream may take its last answer.
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
 /// Streams read in one turn before the disk is looked at again.
 const STREAMS_PER_TURN: usize = 256;
 
@@ -77,7 +81,12 @@ pub(super) struct HotLoop {
     stopping: bool,
     resolved: Receiver<(LinkId, Option<SocketAddr>)>,
     resolver: Sender<(LinkId, Option<SocketAddr>)>,
-    dial_deadlines: VecDeque<(Instant, usize)>,
+    /// When dials and closing streams are given up.
+    deadlines: BTreeSet<(Instant, usize)>,
+    /// Clients that are not read while too many requests are in flight.
+    waiting: Vec<usize>,
+    /// A drain was told: the turn goes on.
+    drained: bool,
     dial_timeout: Duration,
     dirs: Directories,
     exit: Option<(u8, String)>,
@@ -130,7 +139,9 @@ impl HotLoop {
             stopping: false,
             resolved,
             resolver,
-            dial_deadlines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            waiting: Vec::new(),
+            drained: false,
             dial_timeout: parts.dial_timeout,
             dirs: parts.dirs,
             exit: None,
@@ -164,7 +175,7 @@ impl HotLoop {
     }
 
     fn sleep(&self) -> Option<Duration> {
-        if !self.ready.is_empty() && self.server.takes_client_bytes() {
+        if !self.ready.is_empty() || (!self.waiting.is_empty() && self.server.takes_client_bytes()) {
             return Some(Duration::ZERO);
         }
         let server = self.server.next_deadline().map(|at| {
@@ -172,7 +183,7 @@ impl HotLoop {
             // A whole millisecond later, so that the deadline has passed when it is looked at.
             Duration::from_millis(at.0 + 1).saturating_sub(now)
         });
-        let dial = self.dial_deadlines.front().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let dial = self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         server.into_iter().chain(dial).min()
     }
 
@@ -211,6 +222,9 @@ impl HotLoop {
             self.server.handle(now, Event::Stop, actions);
         }
         self.expire_dials(actions);
+        if self.server.takes_client_bytes() {
+            self.ready.extend(self.waiting.drain(..));
+        }
         let rounds = self.ready.len().min(STREAMS_PER_TURN);
         for _ in 0..rounds {
             let Some(token) = self.ready.pop_front() else { break };
@@ -255,6 +269,7 @@ impl HotLoop {
                 Ok(accepted) => accepted,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(e) => {
                     logging::warn(&format!("accept: {e}"));
                     return;
@@ -328,12 +343,17 @@ impl HotLoop {
             stream.queued = false;
             let who = *who;
             let is_client = matches!(who, Who::Client(_));
-            if is_client && stream.backlog() > limits::CLIENT_OUT_BYTES_MAX {
+            if is_client && !stream.closing && stream.backlog() > limits::CLIENT_OUT_BYTES_MAX {
                 // It does not read its answers: taken up again when they are with the system.
                 stream.held = true;
                 return;
             }
-            if taken >= READ_SLICE || (is_client && !self.server.takes_client_bytes()) {
+            if is_client && !stream.closing && !self.server.takes_client_bytes() {
+                stream.queued = true;
+                self.waiting.push(token);
+                return;
+            }
+            if taken >= READ_SLICE {
                 stream.queued = true;
                 self.ready.push_back(token);
                 return;
@@ -375,7 +395,7 @@ impl HotLoop {
             }
             let _ = stream.tcp.set_nodelay(true);
             *who = Who::Peer(link);
-            self.dial_deadlines.retain(|(_, t)| *t != token);
+            self.deadlines.retain(|(_, t)| *t != token);
             self.server.handle(self.now(), Event::PeerDialled(link), actions);
             return;
         }
@@ -395,6 +415,7 @@ impl HotLoop {
                     self.finish(token);
                 } else if let (Who::Peer(link), true) = (*who, stream.tell) {
                     stream.tell = false;
+                    self.drained = true;
                     self.server.handle(self.now(), Event::PeerDrained(link), actions);
                 }
             }
@@ -407,7 +428,7 @@ impl HotLoop {
         if let Some((_, stream)) = self.streams.get_mut(&token) {
             let _ = stream.tcp.shutdown(std::net::Shutdown::Write);
             stream.closing = true;
-            self.dial_deadlines.push_back((Instant::now() + Duration::from_secs(2), token));
+            self.deadlines.insert((Instant::now() + CLOSE_WAIT, token));
             self.mark_readable(token, false);
         }
     }
@@ -417,6 +438,9 @@ impl HotLoop {
         stream.closing = true;
         if stream.backlog() == 0 {
             self.finish(token);
+        } else {
+            // Whoever does not take its last answer loses it.
+            self.deadlines.insert((Instant::now() + FLUSH_WAIT, token));
         }
     }
 
@@ -473,7 +497,7 @@ impl HotLoop {
         }
         let more = !again.is_empty();
         actions.append(&mut again);
-        completed || more
+        completed || more || std::mem::take(&mut self.drained)
     }
 
     fn facts(&self) -> ProcessFacts {
@@ -545,7 +569,7 @@ impl HotLoop {
         match TcpStream::connect(address) {
             Ok(tcp) => match self.register(Who::Dialling(link), tcp) {
                 Some(token) => {
-                    self.dial_deadlines.push_back((Instant::now() + self.dial_timeout, token));
+                    self.deadlines.insert((Instant::now() + self.dial_timeout, token));
                 }
                 None => self.dial_failed(link, false, actions),
             },
@@ -559,8 +583,8 @@ impl HotLoop {
 
     fn expire_dials(&mut self, actions: &mut Vec<Action>) {
         let now = Instant::now();
-        while self.dial_deadlines.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, token)) = self.dial_deadlines.pop_front() else { break };
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, token)) = self.deadlines.pop_first() else { break };
             let dialling = match self.streams.get(&token) {
                 Some((Who::Dialling(link), _)) => Some(*link),
                 Some((_, stream)) if stream.closing => None,

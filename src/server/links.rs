@@ -7,7 +7,8 @@
 use super::event::{Action, Level, PeerPort};
 use crate::ids::{LinkId, Sid};
 use crate::jute::Error;
-use crate::tree::{CursorId, Loader};
+use crate::session::SessionTable;
+use crate::tree::{CursorId, Loader, Tree};
 use crate::wire::vote::{self, Hello, Notification};
 use crate::zab::Message;
 use crate::zxid::Zxid;
@@ -43,6 +44,8 @@ pub(super) enum LinkKind {
 pub(super) struct Receiving {
     pub(super) zxid: Zxid,
     pub(super) loader: Option<Box<Loader>>,
+    /// Loaded, but the signature behind the stream has not come: not ours yet.
+    pub(super) loaded: Option<Box<(Tree, SessionTable)>>,
 }
 
 /// A SNAP's stream leaving, and what must follow it.
@@ -187,7 +190,11 @@ impl Links {
     pub(super) fn on_dialled(&mut self, link: LinkId, out: &mut Vec<Action>) -> Option<FromPeer> {
         let me = self.me;
         let address = self.own_address.clone();
-        let entry = self.links.get_mut(&link)?;
+        let Some(entry) = self.links.get_mut(&link) else {
+            // Given up while its host's name was being looked up.
+            out.push(Action::PeerClose(link));
+            return None;
+        };
         match entry.kind {
             LinkKind::ElectionDialling(peer) => {
                 entry.outbound = Hello { sid: me, addresses: vec![address] }.encode();

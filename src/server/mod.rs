@@ -97,6 +97,7 @@ pub struct Server {
     began: Millis,
     next_sweep: Millis,
     stopping: bool,
+    marked_at_stop: bool,
     exited: bool,
 }
 
@@ -141,6 +142,7 @@ impl Server {
             began: Millis(0),
             next_sweep: Millis(0),
             stopping: false,
+            marked_at_stop: false,
             exited: false,
             settings,
         }
@@ -176,7 +178,7 @@ impl Server {
                 self.on_peer(now, from);
             }
             Event::PeerBytes { link, bytes } => self.on_peer_bytes(now, link, bytes, out),
-            Event::PeerDrained(link) => self.on_drained(link),
+            Event::PeerDrained(link) => self.on_drained(now, link),
             Event::PeerClosed(link) => {
                 let (from, cursor) = self.links.on_closed(link);
                 if let Some(cursor) = cursor {
@@ -194,6 +196,7 @@ impl Server {
             Event::Facts(facts) => self.on_facts(now, facts, out),
             Event::Stop => {
                 self.stopping = true;
+                self.zab.stop(now.mono, &mut self.zab_out);
                 self.close_clients(out);
             }
         }
@@ -293,7 +296,9 @@ impl Server {
                 }
                 self.storage.submit(ticket, LogItem::Truncate { to, reload });
             }
-            Z::InstallSnapshot { ticket, zxid } => self.storage.submit(ticket, LogItem::Install(zxid)),
+            Z::InstallSnapshot { ticket, zxid, untrusted } => {
+                self.storage.submit(ticket, LogItem::Install { zxid, untrusted });
+            }
             Z::Initialise { ticket } => self.storage.submit(ticket, LogItem::Initialise),
             Z::Trust { ticket } => self.storage.submit(ticket, LogItem::Trust),
             Z::Deliver(proposal) => self.deliver(now, &proposal, out),
@@ -361,6 +366,7 @@ impl Server {
     }
 
     fn on_reloaded(&mut self, now: Now, recovered: Recovered) {
+        self.abandon_snapshot();
         self.tree = recovered.tree;
         self.sessions = recovered.sessions;
         let zab::Recovered { last, window, .. } = recovered.zab;
@@ -390,7 +396,9 @@ impl Server {
         self.flush_clients(out);
         self.storage.flush(now.mono, &mut self.batches);
         if self.stopping && self.storage.is_idle() {
-            self.storage.stop(&mut self.batches);
+            if !std::mem::replace(&mut self.marked_at_stop, true) {
+                self.storage.stop(&mut self.batches);
+            }
             if self.batches.is_empty() && self.storage.bulk_is_idle() {
                 self.exit(0, String::new(), out);
             }

@@ -59,8 +59,11 @@ impl Server {
             && entry.kind == LinkKind::Quorum
         {
             let options = TreeOptions { seed: self.settings.seed, ..self.tree.options() };
-            entry.receiving =
-                Some(Receiving { zxid: *zxid, loader: Some(Box::new(Loader::new(options, 0))) });
+            entry.receiving = Some(Receiving {
+                zxid: *zxid,
+                loader: Some(Box::new(Loader::new(options, 0))),
+                loaded: None,
+            });
             self.abandon_snapshot();
             self.storage.begin_incoming(*zxid);
         }
@@ -86,8 +89,7 @@ impl Server {
             let Some(loader) = receiving.loader.take() else { return Ok(0) };
             let (tree, sessions) = loader.finish(zxid).map_err(|e| (false, format!("SNAP: {e}")))?;
             self.storage.incoming_bytes(bytes[..progress.consumed].to_vec(), Some(tree.digest()));
-            self.tree = tree;
-            self.sessions = SessionTable::from_loaded(sessions);
+            receiving.loaded = Some(Box::new((tree, SessionTable::from_loaded(sessions))));
             return Ok(progress.consumed);
         }
         let mut reader = Reader::new(bytes);
@@ -95,7 +97,11 @@ impl Server {
         if signature != SNAP_SIGNATURE {
             return Err((false, format!("SNAP: the stream ends with {signature:?}")));
         }
-        entry.receiving = None;
+        let loaded = entry.receiving.take().and_then(|r| r.loaded);
+        self.abandon_snapshot();
+        if let Some(loaded) = loaded {
+            (self.tree, self.sessions) = *loaded;
+        }
         self.zab_input(now, Input::SnapshotLoaded(link));
         Ok(reader.position())
     }
@@ -109,9 +115,10 @@ impl Server {
         }
     }
 
-    pub(super) fn on_drained(&mut self, link: LinkId) {
+    pub(super) fn on_drained(&mut self, now: Now, link: LinkId) {
         if let Some(sending) = self.links.get_mut(link).and_then(|l| l.sending.as_mut()) {
             sending.drained = true;
+            self.zab_input(now, Input::SnapshotProgress(link));
         }
     }
 

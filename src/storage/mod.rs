@@ -74,7 +74,12 @@ pub enum LogItem {
         reload: bool,
     },
     /// Put the received snapshot in place.
-    Install(Zxid),
+    Install {
+        /// Its zxid.
+        zxid: Zxid,
+        /// Mark the database as not to be voted with until `Trust`.
+        untrusted: bool,
+    },
     /// Make an empty directory a database.
     Initialise,
     /// The database may be trusted again.
@@ -121,6 +126,8 @@ pub struct Storage {
     queue: VecDeque<(Ticket, LogItem)>,
     log: LogEnd,
     log_flight: Option<LogFlight>,
+    /// The log lane is dropping files: the other lane begins nothing.
+    cutting: bool,
     next_log_id: u64,
     durable: Option<DurableMark>,
     marked: Option<DurableMark>,
@@ -152,6 +159,7 @@ impl Storage {
             log: LogEnd::new(recovered.segment, options.force_sync),
             queue: VecDeque::new(),
             log_flight: None,
+            cutting: false,
             next_log_id: 1,
             durable: recovered.segment.map(|s| s.mark()),
             marked: recovered.mark,
@@ -202,6 +210,9 @@ impl Storage {
             self.next_purge = now + self.options.purge.1;
             self.bulk_queue.push_back((Bulk::Purge, vec![DiskOp::Purge { retain: self.options.purge.0 }]));
         }
+        if self.cutting {
+            return;
+        }
         // A few at once keep the disk busy; more would only take memory.
         while self.bulk_flight.len() < 2 {
             let Some((what, ops)) = self.bulk_queue.pop_front() else { break };
@@ -245,9 +256,12 @@ impl Storage {
     /// A snapshot is installed only when all of it is in its file; and no snapshot of our own may be
     /// named behind a cut that it does not know of (ZOOKEEPER-4837).
     fn must_wait(&self, item: &LogItem) -> bool {
-        let cuts = matches!(item, LogItem::Truncate { .. } | LogItem::Install(_));
+        let install = matches!(item, LogItem::Install { .. });
+        let cuts = install || matches!(item, LogItem::Truncate { .. });
         let unnamed = self.snapshot.as_ref().is_some_and(SnapshotSink::is_ended);
-        (cuts && unnamed) || (matches!(item, LogItem::Install(_)) && !self.incoming_ready)
+        // A mark under way would be named behind the cut, a purge would count what is being cut.
+        let racing = self.bulk_flight.iter().any(|(_, what)| matches!(what, Bulk::Mark | Bulk::Purge));
+        (cuts && (unnamed || racing)) || (install && !self.incoming_ready)
     }
 
     fn translate(&mut self, item: LogItem, ops: &mut Vec<DiskOp>) {
@@ -268,7 +282,11 @@ impl Storage {
                     ops.push(DiskOp::Recover(self.options.recovery.clone()));
                 }
             }
-            LogItem::Install(zxid) => {
+            LogItem::Install { zxid, untrusted } => {
+                if untrusted {
+                    let file = FileRef::data(names::UNTRUSTED);
+                    ops.push(DiskOp::Replace { file, bytes: Vec::new().into() });
+                }
                 self.cut(zxid, ops);
                 let sink = self.incoming.take();
                 assert!(sink.is_some_and(|s| s.zxid() == zxid), "the snapshot that arrived is installed");
@@ -294,14 +312,19 @@ impl Storage {
         self.log.close(ops);
         self.durable = None;
         self.marked = None;
-        self.bulk_queue.retain(|(what, _)| *what != Bulk::Mark);
+        self.bulk_queue.retain(|(what, _)| !matches!(what, Bulk::Mark | Bulk::Purge));
+        self.cutting = true;
         ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
         ops.push(DiskOp::SyncDir(Dir::Log));
         ops.push(DiskOp::CutBehind(to));
     }
 
     fn queue_mark(&mut self) {
-        let Some(mark) = self.durable else { return };
+        // Without syncs nothing is known to be durable.
+        let Some(mark) = self.durable.filter(|_| self.options.force_sync) else {
+            self.marked = self.durable;
+            return;
+        };
         self.marked = Some(mark);
         let op = DiskOp::Replace { file: FileRef::log(names::DURABLE), bytes: mark.encode().into() };
         self.bulk_queue.push_back((Bulk::Mark, vec![op]));
@@ -363,6 +386,7 @@ impl Storage {
         match done.lane {
             Lane::Log => {
                 let Some(flight) = self.log_flight.take() else { return };
+                self.cutting = false;
                 assert_eq!(flight.id, done.id, "log batches complete in order");
                 self.durable = flight.mark;
                 if let Some(recovered) = found {

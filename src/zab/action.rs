@@ -166,6 +166,8 @@ pub enum Action {
         ticket: Ticket,
         /// The snapshot's zxid.
         zxid: Zxid,
+        /// What follows it is needed before this database may be voted with: mark it until `Trust`.
+        untrusted: bool,
     },
     /// Make an empty directory a trusted, empty database (snapshot.0).
     Initialise {

@@ -125,6 +125,14 @@ impl Leader {
         self.learners.remove(&link);
     }
 
+    /// A learner takes in its SNAP: a big tree may take longer than any limit.
+    pub(super) fn on_snapshot_progress(&mut self, ctx: &Ctx<'_>, link: LinkId) {
+        let limit = ctx.shared.cfg.init_ms() + ctx.shared.cfg.sync_ms();
+        if let Some(learner) = self.learners.get_mut(&link) {
+            learner.deadline = learner.deadline.max(ctx.now + limit);
+        }
+    }
+
     fn drop_learner(&mut self, ctx: &mut Ctx<'_>, link: LinkId, reason: impl Into<String>) {
         self.learners.remove(&link);
         ctx.close(link, reason);

@@ -58,6 +58,10 @@ pub(super) struct Learner {
     attempts: usize,
     retry_at: Option<Millis>,
     held: VecDeque<Message>,
+    /// Answers to syncs, each with what must be delivered before it is passed on.
+    syncs: VecDeque<(Zxid, Message)>,
+    /// The zxid of the SNAP that began this synchronization: an Apache leader may repeat what it holds.
+    snapshot: Zxid,
 }
 
 impl Learner {
@@ -76,6 +80,8 @@ impl Learner {
             attempts: 0,
             retry_at: None,
             held: VecDeque::new(),
+            syncs: VecDeque::new(),
+            snapshot: Zxid::ZERO,
         }
     }
 
@@ -186,7 +192,7 @@ impl Learner {
             // The leader forwards from the moment of NEWLEADER on; it does not wait for our disk.
             (Stage::Settling, Message::Propose(p)) => self.on_propose(ctx, p),
             (Stage::Settling, Message::Inform(p)) => {
-                self.committed = p.zxid;
+                self.committed = self.committed.max(p.zxid);
                 self.on_propose(ctx, p)
             }
             (
@@ -201,8 +207,13 @@ impl Learner {
                 }
                 Verdict::Stay
             }
-            (Stage::Active, message @ (Message::Revalidate(_) | Message::Sync(_))) => {
+            (Stage::Active, message @ Message::Revalidate(_)) => {
                 ctx.out.push(Action::Carried { link, learner: None, message });
+                Verdict::Stay
+            }
+            (Stage::Active, message @ Message::Sync(_)) => {
+                self.syncs.push_back((self.committed, message));
+                self.deliver(ctx, link);
                 Verdict::Stay
             }
             (stage, message) => Verdict::look(format!("unexpected {message:?} while {stage:?}")),
@@ -287,13 +298,18 @@ impl Learner {
         self.heard(ctx);
         ctx.shared.history.restart_at(zxid);
         self.committed = zxid;
+        self.snapshot = zxid;
         let ticket = ctx.shared.wait(Wait::Install(zxid));
-        ctx.out.push(Action::InstallSnapshot { ticket, zxid });
+        let untrusted = ctx.shared.trust != Trust::Trusted;
+        ctx.out.push(Action::InstallSnapshot { ticket, zxid, untrusted });
         self.stage = Stage::Synchronizing;
         Verdict::Stay
     }
 
     fn on_propose(&mut self, ctx: &mut Ctx<'_>, proposal: Proposal) -> Verdict {
+        if proposal.zxid <= self.snapshot {
+            return Verdict::Stay;
+        }
         match ctx.shared.history.accept(proposal.clone()) {
             Ok(true) => {
                 ctx.append(proposal);
@@ -312,10 +328,20 @@ impl Learner {
             ));
         }
         self.committed = self.committed.max(zxid);
-        if self.stage == Stage::Active {
-            ctx.deliver(self.committed);
+        if let (Stage::Active, Some(link)) = (self.stage, self.link) {
+            self.deliver(ctx, link);
         }
         Verdict::Stay
+    }
+
+    /// Delivers what may be, and passes on the syncs whose time has come: a read behind a sync must
+    /// see everything decided before it, even when our own disk is the last to have it.
+    fn deliver(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
+        ctx.deliver(self.committed);
+        while self.syncs.front().is_some_and(|(behind, _)| *behind <= ctx.shared.history.delivered()) {
+            let Some((_, message)) = self.syncs.pop_front() else { break };
+            ctx.out.push(Action::Carried { link, learner: None, message });
+        }
     }
 
     fn on_new_leader(&mut self, ctx: &mut Ctx<'_>, zxid: Zxid) -> Verdict {
@@ -366,7 +392,7 @@ impl Learner {
             self.acknowledge(ctx, link);
         }
         if self.stage == Stage::Active {
-            ctx.deliver(self.committed);
+            self.deliver(ctx, link);
         }
         Verdict::Stay
     }

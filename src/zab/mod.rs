@@ -49,6 +49,7 @@ pub struct Zab {
     role: Role,
     initialising: bool,
     serving: bool,
+    stopped: bool,
 }
 
 impl Zab {
@@ -67,6 +68,7 @@ impl Zab {
             role: Role::Settling,
             initialising: false,
             serving: false,
+            stopped: false,
         }
     }
 
@@ -132,10 +134,10 @@ impl Zab {
                 _ => Verdict::Stay,
             },
             Input::SnapshotProgress(link) => {
-                if let Role::Learning(learner) = &mut self.role
-                    && learner.has(link)
-                {
-                    learner.on_snapshot_progress(&ctx);
+                match &mut self.role {
+                    Role::Learning(learner) if learner.has(link) => learner.on_snapshot_progress(&ctx),
+                    Role::Leading(leader) => leader.on_snapshot_progress(&ctx, link),
+                    _ => {}
                 }
                 Verdict::Stay
             }
@@ -182,12 +184,20 @@ impl Zab {
     }
 
     fn settle(&mut self, now: Millis, out: &mut Vec<Action>) {
-        if !matches!(self.role, Role::Settling) || !self.shared.waits.is_empty() {
+        if self.stopped || !matches!(self.role, Role::Settling) || !self.shared.waits.is_empty() {
             return;
         }
         self.role = Role::Looking;
         let credentials = self.shared.credentials();
         self.elect(now, out, |election, steps| election.begin(now, credentials, steps));
+    }
+
+    /// The server stops: leave the ensemble, and take part in nothing any more.
+    pub fn stop(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.stopped = true;
+        if !matches!(self.role, Role::Standalone) {
+            self.look(now, "stop", out);
+        }
     }
 
     /// Runs the election and carries out what it wants.

@@ -126,7 +126,11 @@ impl Shared {
         let zxid = if self.trust == Trust::Trusted { self.durable.wire() } else { -1 };
         // A log that reaches into an epoch proves that this epoch's leader was followed.
         let epoch = self.current_epoch.max(self.durable.epoch());
-        Credentials { epoch: epoch.0.into(), zxid, is_new: self.trust == Trust::New }
+        // Whoever has promised no epoch has acknowledged nothing, be its first snapshot written or not:
+        // a crash between the voters' first snapshots must not leave them waiting for each other.
+        let holds_nothing = self.durable == Zxid::ZERO && self.accepted_epoch == Epoch(0);
+        let is_new = self.trust == Trust::New || (self.trust == Trust::Trusted && holds_nothing);
+        Credentials { epoch: epoch.0.into(), zxid, is_new }
     }
 
     pub(super) fn wait(&mut self, wait: Wait) -> Ticket {
