@@ -11,7 +11,7 @@ use super::facts::{self, NodeView, Unreachable};
 use super::lock::{HostLock, LockError};
 use super::ssh::{Remote, RemoteError, Target};
 use super::upload::Release;
-use crate::ops::host::protocol::{NodeSpec, Request, Response};
+use crate::ops::host::protocol::{HostFacts, NodeSpec, Request, Response};
 use crate::ops::inventory::{Ensemble, Node};
 
 /// The hosts of an ensemble.
@@ -44,43 +44,43 @@ impl Fleet {
         }
     }
 
+    /// Connects and asks at once, so that a host that does not answer delays nobody.
+    pub async fn survey(
+        ensemble: &Ensemble,
+        connect: Duration,
+        session: bool,
+        within: Duration,
+    ) -> (Fleet, Vec<NodeView>) {
+        let mut targets: Vec<Target> = ensemble.nodes.iter().map(|n| Target::of(ensemble, n)).collect();
+        targets.sort();
+        targets.dedup();
+        let mut tasks = JoinSet::new();
+        for target in targets {
+            let nodes = nodes_at(ensemble, &target);
+            tasks.spawn(async move {
+                let remote = Remote::connect(&target, Some(connect)).await.map(Arc::new);
+                let found = ask_for_facts(remote.clone(), &nodes, session, within).await;
+                (target, remote, found)
+            });
+        }
+        let mut hosts = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (target, remote, facts) in tasks.join_all().await {
+            hosts.insert(target.clone(), remote);
+            found.insert(target, facts);
+        }
+        (Fleet { hosts }, views(ensemble, &found))
+    }
+
     /// Asks every host about its nodes; in the inventory's order.
     pub async fn facts(&self, ensemble: &Ensemble, session: bool, within: Duration) -> Vec<NodeView> {
         let mut tasks = JoinSet::new();
         for (target, remote) in &self.hosts {
-            let here = |n: &&Node| Target::of(ensemble, n) == *target;
-            let nodes: Vec<NodeSpec> =
-                ensemble.nodes.iter().filter(here).map(|n| NodeSpec::of(ensemble, n)).collect();
-            let remote = remote.clone();
-            let target = target.clone();
-            tasks.spawn(async move {
-                let found = match remote {
-                    Ok(remote) => facts::gather(&remote, &nodes, session, within).await,
-                    Err(error) => Err(error.to_string()),
-                };
-                (target, found)
-            });
+            let nodes = nodes_at(ensemble, target);
+            let (remote, target) = (remote.clone(), target.clone());
+            tasks.spawn(async move { (target, ask_for_facts(remote, &nodes, session, within).await) });
         }
-        let found: BTreeMap<Target, _> = tasks.join_all().await.into_iter().collect();
-        let view = |node: &Node| {
-            let host = found.get(&Target::of(ensemble, node));
-            let (systemd, arch, facts) = match host {
-                Some(Ok(host)) => {
-                    let facts = host.nodes.iter().find(|f| f.name == node.name).cloned();
-                    let missing =
-                        || Unreachable { reason: format!("{}: no facts about {}", node.host, node.name) };
-                    (host.systemd, host.arch.clone(), facts.ok_or_else(missing))
-                }
-                Some(Err(reason)) => (false, String::new(), Err(Unreachable { reason: reason.clone() })),
-                None => (
-                    false,
-                    String::new(),
-                    Err(Unreachable { reason: format!("{}: not connected", node.host) }),
-                ),
-            };
-            NodeView { node: node.clone(), systemd, arch, facts }
-        };
-        ensemble.nodes.iter().map(view).collect()
+        views(ensemble, &tasks.join_all().await.into_iter().collect())
     }
 
     /// Sends a request to the zkctl of a node's host: of the release named, else of the one in use.
@@ -143,4 +143,40 @@ impl Fleet {
         }
         tasks.join_all().await;
     }
+}
+
+fn nodes_at(ensemble: &Ensemble, target: &Target) -> Vec<NodeSpec> {
+    let here = |n: &&Node| Target::of(ensemble, n) == *target;
+    ensemble.nodes.iter().filter(here).map(|n| NodeSpec::of(ensemble, n)).collect()
+}
+
+async fn ask_for_facts(
+    remote: Result<Arc<Remote>, RemoteError>,
+    nodes: &[NodeSpec],
+    session: bool,
+    within: Duration,
+) -> Result<HostFacts, String> {
+    match remote {
+        Ok(remote) => facts::gather(&remote, nodes, session, within).await,
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The nodes in the inventory's order, each with what its host said.
+fn views(ensemble: &Ensemble, found: &BTreeMap<Target, Result<HostFacts, String>>) -> Vec<NodeView> {
+    let view = |node: &Node| {
+        let nothing = |reason: String| (false, String::new(), Err(Unreachable { reason }));
+        let (systemd, arch, facts) = match found.get(&Target::of(ensemble, node)) {
+            Some(Ok(host)) => {
+                let facts = host.nodes.iter().find(|f| f.name == node.name).cloned();
+                let missing =
+                    || Unreachable { reason: format!("{}: no facts about {}", node.host, node.name) };
+                (host.systemd, host.arch.clone(), facts.ok_or_else(missing))
+            }
+            Some(Err(reason)) => nothing(reason.clone()),
+            None => nothing(format!("{}: not connected", node.host)),
+        };
+        NodeView { node: node.clone(), systemd, arch, facts }
+    };
+    ensemble.nodes.iter().map(view).collect()
 }

@@ -16,8 +16,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// `status`: everything is asked in parallel.
 pub async fn show(context: &Context) -> Result<Status, Failure> {
     let (_, inventory) = context.load()?;
-    let fleet = Fleet::connect(&inventory.ensemble, Some(CONNECT)).await;
-    let views = fleet.facts(&inventory.ensemble, true, ASK).await;
+    let (fleet, views) = Fleet::survey(&inventory.ensemble, CONNECT, true, ASK).await;
     fleet.close().await;
     Ok(status(&inventory.ensemble, &views))
 }
