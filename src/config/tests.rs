@@ -131,6 +131,10 @@ fn a_whitelist_with_an_unknown_word_warns() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("`cnof` is no four-letter word; did you mean conf?"), "{warnings:?}");
     assert_eq!(good(&format!("{ARTICLE}4lw.commands.whitelist=*\n"), "1").0.whitelist, Whitelist::All);
+    let (config, _) = good(&format!("{ARTICLE}4lw.commands.whitelist=ruok, mntr,nope\n"), "1");
+    assert!(["ruok", "mntr", "srvr"].iter().all(|w| config.whitelist.allows(w)));
+    assert!(!config.whitelist.allows("isro"));
+    assert!(crate::wire::words::ALL.iter().all(|w| Whitelist::All.allows(w.text())));
 }
 
 #[test]

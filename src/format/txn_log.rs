@@ -40,20 +40,22 @@ pub fn read_header(bytes: &[u8]) -> Result<i64, Error> {
 }
 
 /// The checksum of a record's body.
-pub fn checksum(body: &[u8]) -> u32 {
+fn checksum(body: &[u8]) -> u32 {
     simd_adler32::adler32(&body)
 }
 
-/// Writes a record around a serialised txn.
+/// Writes a record around a serialised txn; returns its checksum.
 ///
 /// # Panics
 /// When the body is empty (it would read as the log's end) or longer than `limits::TXN_BYTES_MAX`.
-pub fn write_record(out: &mut Vec<u8>, body: &[u8]) {
+pub fn write_record(out: &mut Vec<u8>, body: &[u8]) -> u32 {
     assert!(!body.is_empty() && body.len() <= limits::TXN_BYTES_MAX, "a txn of {} bytes", body.len());
     out.reserve(body.len() + RECORD_OVERHEAD);
-    jute::put_i64(out, i64::from(checksum(body)));
+    let checksum = checksum(body);
+    jute::put_i64(out, i64::from(checksum));
     jute::put_buffer(out, body);
     out.push(RECORD_END);
+    checksum
 }
 
 /// Why the records stop.
@@ -132,6 +134,8 @@ pub enum Step<'a> {
         body: &'a [u8],
         /// How many bytes the record takes.
         used: usize,
+        /// The body's checksum.
+        checksum: u32,
     },
     /// At least this many bytes more are needed to go on.
     More(usize),
@@ -176,7 +180,7 @@ pub fn step(bytes: &[u8], offset: u64, at_eof: bool) -> Step<'_> {
     if found != i64::from(computed) {
         return end(bytes, offset, EndKind::Checksum { len: body_len, found, computed }, used);
     }
-    Step::Record { body, used }
+    Step::Record { body, used, checksum: computed }
 }
 
 fn end(bytes: &[u8], offset: u64, kind: EndKind, next: usize) -> Step<'static> {
@@ -233,7 +237,7 @@ impl<'a> Iterator for Records<'a> {
         }
         let offset = self.base + self.at as u64;
         match step(&self.bytes[self.at..], offset, true) {
-            Step::Record { body, used } => {
+            Step::Record { body, used, .. } => {
                 self.at += used;
                 Some((offset, body))
             }

@@ -312,7 +312,7 @@ impl Runner {
             Ok(Response::Awaited(awaited)) => match &*awaited {
                 Awaited { session_ms: Some(ms), answer, .. } => {
                     let mode = match answer {
-                        super::host::protocol::Answer::Serving(srvr) => srvr.mode.word(),
+                        super::host::protocol::Answer::Serving(srvr) => srvr.mode.text(),
                         _ => node.role.word(),
                     };
                     Ok(format!("{mode}; a write was acknowledged in {ms} ms"))

@@ -203,14 +203,14 @@ fn row(view: &NodeView) -> Row {
     }
     match &facts.answer {
         Answer::Serving(srvr) => {
-            row.mode = Some(srvr.mode.word().into());
+            row.mode = Some(srvr.mode.text().into());
             row.zxid = Some(srvr.zxid.clone());
             row.clients = Some(srvr.connections);
             row.latency_ms = Some(srvr.latency);
             row.version = Some(srvr.version.clone());
             let observes = srvr.mode == Mode::Observer;
             if observes != (node.role == Role::Observer) {
-                let is = srvr.mode.word();
+                let is = srvr.mode.text();
                 row.remark =
                     Some(format!("it is {is}, the inventory says {}; `zkctl deploy` makes it so", node.role));
             }

@@ -222,12 +222,9 @@ fn bind_address(host: Option<&str>, port: u16) -> std::io::Result<SocketAddr> {
 fn listen_at(host: Option<&str>, port: u16, backlog: i32) -> std::io::Result<std::net::TcpListener> {
     let address = bind_address(host, port)?;
     match super::listen(address, backlog) {
-        // A machine without IPv6.
-        Err(_)
-            if host.is_none()
-                && super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog).is_ok() =>
-        {
-            super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog)
+        // A machine without IPv6; what is said is what was wrong with the first try.
+        Err(e) if host.is_none() => {
+            super::listen(SocketAddr::new([0, 0, 0, 0].into(), port), backlog).map_err(|_| e)
         }
         other => other,
     }

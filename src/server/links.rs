@@ -115,8 +115,9 @@ impl Links {
         self.links.get_mut(&link)
     }
 
-    pub(super) fn ids(&self) -> Vec<LinkId> {
-        self.links.keys().copied().collect()
+    /// The links on which a SNAP is leaving.
+    pub(super) fn sending(&self) -> Vec<LinkId> {
+        self.links.iter().filter(|(_, l)| l.sending.is_some()).map(|(id, _)| *id).collect()
     }
 
     fn dial(&mut self, kind: LinkKind, host: String, port: u16, out: &mut Vec<Action>) -> LinkId {

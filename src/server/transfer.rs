@@ -124,7 +124,7 @@ impl Server {
 
     /// The next slice of everything that is on the move.
     pub(super) fn pump_transfers(&mut self) {
-        for id in self.links.ids() {
+        for id in self.links.sending() {
             let Some(link) = self.links.get_mut(id) else { continue };
             let Some(sending) = &mut link.sending else { continue };
             let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX

@@ -19,13 +19,18 @@ const EXPIRIES_PER_TURN: usize = 200;
 impl Server {
     /// Sends a write on its way.
     pub(super) fn submit(&mut self, now: Now, conn: ConnId, xid: i32, op: OpCode, body: &[u8]) -> Verdict {
-        let Some(client) = self.clients.get(&conn) else { return Verdict::Stay };
+        let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let session = client.session;
         if self.reign.is_some() {
-            let identities = client.identities.clone();
+            // Lent for the call: a copy for each write would be most of its allocations.
+            let identities = std::mem::take(&mut client.identities);
             let owner = self.settings.me;
             let request = WriteRequest { session, cxid: xid, op, body, identities: &identities, owner };
-            return self.propose(now, &request);
+            let verdict = self.propose(now, &request);
+            if let Some(client) = self.clients.get_mut(&conn) {
+                client.identities = identities;
+            }
+            return verdict;
         }
         let Some(link) = self.tenure.link else { return Verdict::Close("there is no leader") };
         let message = Message::Request {

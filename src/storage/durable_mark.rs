@@ -1,7 +1,6 @@
 //! `zkctl.durable`: how far the log was known to be on disk, so that a torn tail can be told from
 //! corruption. A name that Apache ignores; void when Apache wrote the log since.
 
-use super::names;
 use crate::jute::{self, Reader};
 use crate::zxid::Zxid;
 
@@ -42,11 +41,6 @@ impl DurableMark {
         let checksum = reader.i64().ok()? as u64;
         let sum = crc32fast::hash(&bytes[..reader.position()]);
         (reader.i64().ok()? == i64::from(sum)).then_some(DurableMark { segment, offset, checksum })
-    }
-
-    /// The segment's file name.
-    pub fn segment_name(&self) -> String {
-        names::log_name(self.segment)
     }
 }
 

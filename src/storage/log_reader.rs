@@ -88,7 +88,7 @@ impl LogReader {
             }
             let offset = self.offset();
             match txn_log::step(&self.buffer[self.at..], offset, self.eof) {
-                Step::Record { body, used } => {
+                Step::Record { body, used, checksum } => {
                     let mut header = Reader::new(body);
                     let zxid = header.take(12).and_then(|_| header.i64()).ok().and_then(Zxid::from_wire);
                     let Some(zxid) = zxid else {
@@ -96,8 +96,8 @@ impl LogReader {
                         self.end = Some(End { offset, damage, record_behind: false });
                         return Ok(None);
                     };
-                    let checksum = txn_log::checksum(body).into();
-                    let record = Record { zxid, bytes: Bytes::copy_from_slice(body), checksum };
+                    let bytes = Bytes::copy_from_slice(body);
+                    let record = Record { zxid, bytes, checksum: checksum.into() };
                     self.at += used;
                     return Ok(Some(record));
                 }

@@ -492,11 +492,6 @@ impl Storage {
         };
         self.bulk_queue.push_back((what, ops));
     }
-
-    /// Bulk operations that wait; a SNAP's sender is held back when they pile up.
-    pub fn bulk_backlog(&self) -> usize {
-        self.bulk_queue.len()
-    }
 }
 
 /// When the next snapshot is due: after half the count and a random part of the other half, so that

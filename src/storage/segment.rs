@@ -78,8 +78,7 @@ impl LogEnd {
         if self.gather.bytes.is_empty() {
             self.gather.from = segment.offset;
         }
-        txn_log::write_record(&mut self.gather.bytes, &proposal.bytes);
-        segment.checksum = txn_log::checksum(&proposal.bytes).into();
+        segment.checksum = txn_log::write_record(&mut self.gather.bytes, &proposal.bytes).into();
         segment.offset += size;
     }
 

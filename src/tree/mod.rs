@@ -185,11 +185,6 @@ impl Tree {
         owned.into_iter().flatten().map(|&index| self.path_of(index))
     }
 
-    /// How many different ACL lists are in use.
-    pub fn acl_count(&self) -> usize {
-        self.acls.len()
-    }
-
     /// How many znodes have an ACL whose list a fuzzy snapshot did not hold. Such a znode allows nothing to
     /// anybody; replaying the log must bring the number to 0, else the history is damaged.
     pub fn unresolved_acls(&self) -> usize {

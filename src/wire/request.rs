@@ -139,11 +139,6 @@ pub fn decode_path(body: &[u8]) -> Result<&str, Error> {
     Reader::new(body).string()
 }
 
-/// deleteContainer's body: the path as a buffer in some versions, a string in others; the bytes are the same.
-pub fn decode_container_path(body: &[u8]) -> Result<&str, Error> {
-    decode_path(body)
-}
-
 /// setData.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetDataRequest<'a> {

@@ -107,11 +107,6 @@ impl Learner {
         self.stage == Stage::Dialling
     }
 
-    /// Whether clients are served.
-    pub(super) fn is_active(&self) -> bool {
-        self.stage == Stage::Active
-    }
-
     pub(super) fn on_dialled(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
         if self.stage != Stage::Dialling {
             ctx.close(link, "a link that nobody waits for");

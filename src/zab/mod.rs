@@ -375,11 +375,6 @@ impl Zab {
         }
     }
 
-    /// The last accepted zxid.
-    pub fn last_accepted(&self) -> Zxid {
-        self.shared.history.last()
-    }
-
     /// Everything accepted up to here is on this server's disk.
     pub fn durable(&self) -> Zxid {
         self.shared.durable
@@ -409,11 +404,6 @@ impl Zab {
             Role::Leading(leader) if leader.is_established() => Some(leader.epoch()),
             _ => None,
         }
-    }
-
-    /// Whether an active learner.
-    pub fn is_learning(&self) -> bool {
-        matches!(&self.role, Role::Learning(learner) if learner.is_active())
     }
 
     /// The state that notifications and `srvr` tell.

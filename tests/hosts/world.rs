@@ -70,17 +70,24 @@ fn must(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Whether hosts can be made here: root, with the programs that `tests/install-deps` installs.
-pub(crate) fn possible() -> bool {
+/// Hosts can only be made by root, with the programs that `tests/install-deps` installs.
+#[track_caller]
+fn require_what_hosts_need() {
     let root = must("id", &["-u"]).trim() == "0";
-    let tools = ["ip", "ssh", "ssh-keygen", "unshare"].iter().all(|t| {
-        Path::new("/usr/bin").join(t).exists()
-            || Path::new("/usr/sbin").join(t).exists()
-            || Path::new("/bin").join(t).exists()
-    });
-    let sshd = Path::new("/usr/sbin/sshd").exists();
-    assert!(root && tools && sshd, "needs root, iproute2 and openssh-server: run tests/install-deps as root");
-    true
+    let places = ["/usr/bin", "/usr/sbin", "/bin"];
+    let has = |tool: &str| places.iter().any(|place| Path::new(place).join(tool).exists());
+    let tools = ["ip", "ssh", "ssh-keygen", "unshare", "sshd"].into_iter().all(has);
+    assert!(root && tools, "needs root, iproute2 and openssh-server: run tests/install-deps as root");
+}
+
+/// Waits for a state; fails, naming it, when it does not come.
+#[track_caller]
+pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn pids_in(namespace: &str) -> Vec<u32> {
@@ -120,6 +127,7 @@ fn sweep() {
 impl World {
     /// Hosts by name and address; `data_mb` bounds /data.
     pub(crate) fn new(hosts: &[(&str, &str, u32)]) -> World {
+        require_what_hosts_need();
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sweep();
         let dir = std::env::temp_dir().join(format!("{PREFIX}-{}", std::process::id()));
@@ -235,11 +243,7 @@ impl World {
         }
         let child =
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let begun = Instant::now();
-        while !self.listens(name, 22) {
-            assert!(begun.elapsed() < Duration::from_secs(10), "sshd of {name} does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(&format!("sshd of {name} listens"), || self.listens(name, 22));
         self.hosts.iter_mut().find(|h| h.name == name).unwrap().sshd = Some(child);
     }
 
@@ -252,7 +256,8 @@ impl World {
         }
     }
 
-    fn listens(&self, name: &str, port: u16) -> bool {
+    /// Whether something listens on a port of a host.
+    pub(crate) fn listens(&self, name: &str, port: u16) -> bool {
         let output = run("ip", &["netns", "exec", &self.host(name).namespace, "cat", "/proc/net/tcp"]);
         String::from_utf8_lossy(&output.stdout)
             .lines()

@@ -1,8 +1,8 @@
 //! Deterministic simulation: whole servers over simulated bytes of disk and network.
 //!
 //! A seed draws the options and every fault. First safety, with all faults; then everything heals and
-//! the ensemble must elect, answer every client and converge. `SIM_SEED=N` runs one seed and prints
-//! its last events; `SIM_SEEDS=FROM..TO` runs a range.
+//! the ensemble must elect, answer every client and converge. The ignored tests run one seed (`SIM_SEED=N
+//! ... one_seed`) or a range of them (`SIM_SEEDS=FROM..TO ... a_range`).
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stderr, reason = "a failing seed tells its story")]
@@ -72,7 +72,7 @@ fn nothing_acknowledged_is_lost(world: &World) -> Result<(), String> {
 fn report(seed: u64, error: &str, world: &World) -> String {
     let log: Vec<_> = world.log.iter().cloned().collect();
     format!(
-        "{}\nseed {seed}: {error}\noptions: {:?}\nreplay: SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture",
+        "{}\nseed {seed}: {error}\noptions: {:?}\nreplay: SIM_SEED={seed} cargo test --test sim one_seed -- --ignored --nocapture",
         log.join("\n"),
         world.options
     )
@@ -135,8 +135,9 @@ fn a_seed_replays_exactly() {
 }
 
 #[test]
+#[ignore = "replays the seed that SIM_SEED names"]
 fn one_seed() {
-    let Ok(seed) = std::env::var("SIM_SEED") else { return };
+    let seed = std::env::var("SIM_SEED").expect("SIM_SEED=N names the seed");
     match run(seed.parse().unwrap()) {
         Ok(world) => eprintln!("seed {seed} holds; trace {:#x}", world.trace),
         Err((error, world)) => panic!("{}", report(seed.parse().unwrap(), &error, &world)),
@@ -144,8 +145,9 @@ fn one_seed() {
 }
 
 #[test]
+#[ignore = "runs the seeds that SIM_SEEDS names, for as long as that takes"]
 fn a_range_of_seeds() {
-    let Ok(seeds) = std::env::var("SIM_SEEDS") else { return };
+    let seeds = std::env::var("SIM_SEEDS").expect("SIM_SEEDS=FROM..TO names the seeds");
     let (from, to) = seeds.split_once("..").unwrap();
     range(from.parse().unwrap(), to.parse().unwrap());
 }

@@ -156,8 +156,8 @@ pub(super) async fn wait(wanted: &AwaitRequest) -> Result<Awaited, String> {
         let (host, port) = client_address(node, state.as_ref(), zoo_cfg.as_deref());
         let answer = ask(&host, port, short).await;
         let reason = match &answer {
-            Answer::Serving(srvr) if !fits(wanted.role.as_deref(), srvr.mode.word()) => {
-                format!("it is {} instead of {}", srvr.mode.word(), wanted.role.as_deref().unwrap_or(""))
+            Answer::Serving(srvr) if !fits(wanted.role.as_deref(), srvr.mode.text()) => {
+                format!("it is {} instead of {}", srvr.mode.text(), wanted.role.as_deref().unwrap_or(""))
             }
             Answer::Serving(_) => match open_session(&host, port, Duration::from_millis(1000)).await {
                 Ok(took) => {

@@ -56,7 +56,7 @@ async fn status(node: &NodeSpec, zoo_cfg: &str) -> (String, u8) {
     let shown = if host == "127.0.0.1" { "localhost" } else { &host };
     let head = format!("Client port found: {port}. Client address: {shown}. Client SSL: false.\n");
     match ask(&host, port, Duration::from_secs(5)).await {
-        Answer::Serving(srvr) => (format!("{head}Mode: {}\n", srvr.mode.word()), 0),
+        Answer::Serving(srvr) => (format!("{head}Mode: {}\n", srvr.mode.text()), 0),
         _ => (format!("{head}Error contacting service. It is probably not running.\n"), 1),
     }
 }

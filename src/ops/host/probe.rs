@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::process;
 use super::protocol::{Answer, HostFacts, NodeFacts, NodeSpec, ProbeRequest, ProcessFacts, SCHEMA};
-use super::srvr;
+
 use super::state::{self, State};
 use crate::client::{Client, Options, WordError, four_letter_word};
 use crate::config::{Draft, MyId};
+use crate::wire::words::{ReportError, ServerReport};
 
 /// Gathers the facts that a request asks for.
 pub async fn probe(request: &ProbeRequest) -> HostFacts {
@@ -84,11 +85,11 @@ pub(super) async fn ask(host: &str, port: u16, within: Duration) -> Answer {
     match four_letter_word(host, port, "srvr", within).await {
         Err(WordError::Refused) => Answer::Refused,
         Err(error) => Answer::Silent(error.to_string()),
-        Ok(text) => match srvr::parse(&text) {
-            Some(srvr) => Answer::Serving(srvr),
-            None if text.contains("not currently serving") => Answer::NotServing,
-            None if text.is_empty() => Answer::Silent("the connection was closed without an answer".into()),
-            None => Answer::Strange(text.chars().take(200).collect()),
+        Ok(text) => match ServerReport::parse(&text) {
+            Ok(report) => Answer::Serving(report.into()),
+            Err(ReportError::NotServing) => Answer::NotServing,
+            Err(ReportError::Empty) => Answer::Silent("the connection was closed without an answer".into()),
+            Err(_) => Answer::Strange(text.chars().take(200).collect()),
         },
     }
 }

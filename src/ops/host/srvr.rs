@@ -1,41 +1,9 @@
-//! The answer to `srvr`, read.
+//! The answer to `srvr` as facts of a host carry it. Reading it is `wire::words`' business.
 
 use serde::{Deserialize, Serialize};
 
-/// What a server is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Leads.
-    Leader,
-    /// Follows.
-    Follower,
-    /// Observes.
-    Observer,
-    /// Runs alone.
-    Standalone,
-    /// Serves reads only.
-    ReadOnly,
-}
-
-impl Mode {
-    /// The original's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Mode::Leader => "leader",
-            Mode::Follower => "follower",
-            Mode::Observer => "observer",
-            Mode::Standalone => "standalone",
-            Mode::ReadOnly => "read-only",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Mode> {
-        [Mode::Leader, Mode::Follower, Mode::Observer, Mode::Standalone, Mode::ReadOnly]
-            .into_iter()
-            .find(|m| m.word() == word)
-    }
-}
+pub use crate::wire::words::Mode;
+use crate::wire::words::ServerReport;
 
 /// The fields of `srvr`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,37 +23,52 @@ pub struct Srvr {
     /// The last zxid, as `0x...`.
     pub zxid: String,
     /// What it is.
+    #[serde(with = "mode_text")]
     pub mode: Mode,
     /// Znodes.
     pub znodes: u64,
 }
 
-/// Reads an answer; `None` when it is not one.
-pub(super) fn parse(text: &str) -> Option<Srvr> {
-    let field =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    let number = |name: &str| field(name).and_then(|v| v.parse().ok()).unwrap_or(0);
-    let mut latency = [0.0; 3];
-    for (slot, word) in latency.iter_mut().zip(field("Latency min/avg/max")?.split('/')) {
-        *slot = word.parse().unwrap_or(0.0);
+impl From<ServerReport> for Srvr {
+    fn from(report: ServerReport) -> Srvr {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let latency = report.latency;
+        Srvr {
+            version: report.version.split(',').next().unwrap_or_default().to_owned(),
+            latency: [latency.min as f64, latency.avg, latency.max as f64],
+            received: count(report.received),
+            sent: count(report.sent),
+            connections: count(report.connections),
+            outstanding: count(report.outstanding),
+            zxid: format!("{:#x}", report.zxid),
+            mode: report.mode,
+            znodes: count(report.node_count),
+        }
     }
-    let version = field("Zookeeper version")?;
-    Some(Srvr {
-        version: version.split(',').next().unwrap_or(version).to_owned(),
-        latency,
-        received: number("Received"),
-        sent: number("Sent"),
-        connections: number("Connections"),
-        outstanding: number("Outstanding"),
-        zxid: field("Zxid")?.to_owned(),
-        mode: Mode::parse(field("Mode")?)?,
-        znodes: number("Node count"),
-    })
+}
+
+/// A mode in JSON is the original's word for it.
+mod mode_text {
+    use super::Mode;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(mode.text())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Mode::parse(&word).ok_or_else(|| D::Error::custom(format!("{word:?} is no mode")))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Option<Srvr> {
+        ServerReport::parse(text).ok().map(Srvr::from)
+    }
 
     /// As 3.9.3 prints it.
     const ANSWER: &str = "Zookeeper version: 3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC\n\
@@ -100,5 +83,8 @@ mod tests {
         assert_eq!((srvr.zxid.as_str(), srvr.connections, srvr.received), ("0x100000002", 1, 10));
         assert_eq!(parse("This ZooKeeper instance is not currently serving requests\n"), None);
         assert_eq!(parse(&ANSWER.replace("follower", "king")), None);
+        let json = serde_json::to_string(&srvr).unwrap();
+        assert!(json.contains("\"mode\":\"follower\""), "{json}");
+        assert_eq!(serde_json::from_str::<Srvr>(&json).unwrap(), srvr);
     }
 }

@@ -329,16 +329,25 @@ async fn drain(from: Option<impl AsyncReadExt + Unpin>) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// A command of this machine, all three streams ours.
+fn local_command(words: &[String]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A command of the host, all three streams ours.
+async fn ssh_child(session: &Arc<Session>, words: &[String]) -> Result<openssh::Child<Arc<Session>>, String> {
+    let mut command = Arc::clone(session).arc_command(words[0].clone());
+    command.args(&words[1..]);
+    command.stdin(openssh::Stdio::piped()).stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
+    command.spawn().await.map_err(|e| chain(&e))
+}
+
 async fn run_local(command: &Command) -> Result<Output, String> {
     let words = command.wrapped(false, true);
-    let mut child = tokio::process::Command::new(&words[0])
-        .args(&words[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| format!("{}: {e}", words[0]))?;
+    let mut child =
+        local_command(&words).kill_on_drop(true).spawn().map_err(|e| format!("{}: {e}", words[0]))?;
     let stdin = child.stdin.take().ok_or("no standard input")?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     // A program that ends early closes its input; what it said counts, not the broken pipe.
@@ -349,15 +358,7 @@ async fn run_local(command: &Command) -> Result<Output, String> {
 
 async fn run_ssh(session: &Arc<Session>, command: &Command, sudo: bool) -> Result<Output, String> {
     let words = command.wrapped(sudo, true);
-    let mut child = Arc::clone(session)
-        .arc_command(words[0].clone())
-        .args(&words[1..])
-        .stdin(openssh::Stdio::piped())
-        .stdout(openssh::Stdio::piped())
-        .stderr(openssh::Stdio::piped())
-        .spawn()
-        .await
-        .map_err(|e| chain(&e))?;
+    let mut child = ssh_child(session, &words).await?;
     let stdin = child.stdin().take().ok_or("no standard input")?;
     let (out, err) = (child.stdout().take(), child.stderr().take());
     let (_, out, err) = tokio::join!(feed(stdin, &command.input), drain(out), drain(err));
@@ -411,13 +412,7 @@ async fn first_line(out: &mut (impl AsyncReadExt + Unpin)) -> String {
 
 async fn hold_local(command: &Command) -> Result<Held, String> {
     let words = command.wrapped(false, false);
-    let mut child = tokio::process::Command::new(&words[0])
-        .args(&words[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("{}: {e}", words[0]))?;
+    let mut child = local_command(&words).spawn().map_err(|e| format!("{}: {e}", words[0]))?;
     let mut out = child.stdout.take().ok_or("no standard output")?;
     let said = first_line(&mut out).await;
     if said == super::lock::HELD {
@@ -430,15 +425,7 @@ async fn hold_local(command: &Command) -> Result<Held, String> {
 
 async fn hold_ssh(session: &Arc<Session>, command: &Command, sudo: bool) -> Result<Held, String> {
     let words = command.wrapped(sudo, false);
-    let mut child = Arc::clone(session)
-        .arc_command(words[0].clone())
-        .args(&words[1..])
-        .stdin(openssh::Stdio::piped())
-        .stdout(openssh::Stdio::piped())
-        .stderr(openssh::Stdio::piped())
-        .spawn()
-        .await
-        .map_err(|e| chain(&e))?;
+    let mut child = ssh_child(session, &words).await?;
     let stdin = child.stdin().take().ok_or("no standard input")?;
     let mut out = child.stdout().take().ok_or("no standard output")?;
     let said = first_line(&mut out).await;

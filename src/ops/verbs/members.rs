@@ -176,7 +176,7 @@ fn verify(outcome: &Outcome, name: &str, mode: Mode) -> Result<(), Failure> {
     if right && row.state == NodeState::Serving && row.writes == Some(true) {
         return Ok(());
     }
-    let what = format!("{name} is {} and {} instead of serving as {}", row.state.word(), is, mode.word());
+    let what = format!("{name} is {} and {} instead of serving as {}", row.state.word(), is, mode.text());
     let mut failure = Failure::new(exit::FAILED, what);
     failure.state = Some(status.summary.clone());
     Err(failure.next("run the same command again; it goes on from here"))

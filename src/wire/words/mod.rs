@@ -86,32 +86,6 @@ pub const IMOK: &str = "imok";
 /// The answer of a server that has no leader, to every word but ruok, isro and envi.
 pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
-/// The words a server answers (`4lw.commands.whitelist`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whitelist {
-    words: Vec<Word>,
-}
-
-impl Whitelist {
-    /// Reads the setting: words divided by commas, or `*`. `srvr` is always allowed; `isro` too when
-    /// read-only mode is on. What is no word is ignored, as in the original.
-    pub fn parse(setting: &str, read_only_mode: bool) -> Whitelist {
-        let named: Vec<&str> = setting.split(',').map(str::trim).collect();
-        let allowed = |word: &Word| {
-            named.contains(&"*")
-                || named.contains(&word.text())
-                || *word == Word::Srvr
-                || (*word == Word::Isro && read_only_mode)
-        };
-        Whitelist { words: ALL.iter().copied().filter(allowed).collect() }
-    }
-
-    /// Whether a word is answered.
-    pub fn allows(&self, word: Word) -> bool {
-        self.words.contains(&word)
-    }
-}
-
 /// The answer to a word that is not allowed.
 pub fn refusal(word: Word) -> String {
     format!("{} is not executed because it is not in the whitelist.\n", word.text())
@@ -261,11 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn whitelists() {
-        let list = Whitelist::parse("ruok, mntr,nope", false);
-        assert!(list.allows(Word::Ruok) && list.allows(Word::Mntr) && list.allows(Word::Srvr));
-        assert!(!list.allows(Word::Isro) && Whitelist::parse("", true).allows(Word::Isro));
-        assert!(ALL.iter().all(|&w| Whitelist::parse("*", false).allows(w)));
+    fn a_refusal_names_the_word() {
         assert_eq!(refusal(Word::Dump), "dump is not executed because it is not in the whitelist.\n");
     }
 

@@ -25,6 +25,11 @@ pub enum Mode {
 impl Mode {
     const ALL: [Mode; 5] = [Mode::Leader, Mode::Follower, Mode::Observer, Mode::Standalone, Mode::ReadOnly];
 
+    /// The mode of a name.
+    pub fn parse(text: &str) -> Option<Mode> {
+        Mode::ALL.into_iter().find(|m| m.text() == text)
+    }
+
     /// Its name on the wire.
     pub fn text(self) -> &'static str {
         match self {
@@ -181,7 +186,7 @@ impl ServerReport {
             let Some((key, value)) = line.split_once(": ") else { continue };
             let read = match key {
                 "Mode" => {
-                    mode = Mode::ALL.into_iter().find(|m| m.text() == value.trim());
+                    mode = Mode::parse(value.trim());
                     mode.is_some()
                 }
                 _ => report.read_line(key, value.trim()).is_some(),
