@@ -40,6 +40,15 @@ pub struct ServeOptions {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeFailure> {
     logging::start(options.log_dir.as_deref())
         .map_err(|e| ServeFailure::new(exit_code::ERROR, format!("cannot write logs: {e}")))?;
+    run(options).inspect_err(|failure| {
+        // Who reads the files later must find the reason there; on stderr the caller says it.
+        if options.log_dir.is_some() {
+            tracing::error!("{}", failure.message);
+        }
+    })
+}
+
+fn run(options: &ServeOptions) -> Result<(), ServeFailure> {
     let config = startup::load(options)?;
     startup::raise_file_limit();
     let dirs = startup::directories(&config)?;

@@ -107,17 +107,20 @@ const TAIL_BYTES: usize = 64 << 10;
 
 /// The last lines of a node's newest log file, and of what it said before it could log.
 pub(super) fn last_lines(node: &NodeSpec, lines: usize) -> Vec<String> {
-    let mut files: Vec<(std::time::SystemTime, PathBuf)> = fs::read_dir(&node.logs)
+    // File times are coarse; the console's word is a process's last, so it wins a tie.
+    let mut files: Vec<(std::time::SystemTime, bool, PathBuf)> = fs::read_dir(&node.logs)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| {
             let meta = entry.metadata().ok()?;
-            (meta.is_file() && meta.len() > 0).then(|| Some((meta.modified().ok()?, entry.path())))?
+            let console = entry.file_name() == "console.log";
+            (meta.is_file() && meta.len() > 0)
+                .then(|| Some((meta.modified().ok()?, console, entry.path())))?
         })
         .collect();
     files.sort();
-    let Some((_, newest)) = files.pop() else { return Vec::new() };
+    let Some((_, _, newest)) = files.pop() else { return Vec::new() };
     let bytes = fs::read(newest).unwrap_or_default();
     let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
     let text = String::from_utf8_lossy(tail);
