@@ -52,7 +52,9 @@ fn lane(name: &str, disk: FsDisk, done: Sender<BatchDone>, waker: Arc<Waker>) ->
 /// Whether a batch is the everyday kind: a small write and its sync.
 fn is_quick(batch: &Batch) -> bool {
     batch.ops.iter().all(|op| match op {
-        DiskOp::Write { bytes, .. } | DiskOp::Replace { bytes, .. } => bytes.len() <= INLINE_BYTES_MAX,
+        DiskOp::Write { bytes, .. } | DiskOp::Append { bytes, .. } | DiskOp::Replace { bytes, .. } => {
+            bytes.len() <= INLINE_BYTES_MAX
+        }
         DiskOp::Sync(_) | DiskOp::SyncDir(_) | DiskOp::Rename { .. } | DiskOp::Remove(_) => true,
         DiskOp::Zero { .. }
         | DiskOp::CutBehind(_)

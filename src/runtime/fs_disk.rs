@@ -1,6 +1,7 @@
 //! `Disk` on the file system. Keeps files open; decides nothing.
 
-use crate::storage::{Dir, Disk, DiskError, FileRef};
+use super::direct_log::{self, DirectLog};
+use crate::storage::{Dir, Disk, DiskError, FileRef, write_zeros};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,6 +24,10 @@ pub(super) struct Directories {
 pub(super) struct FsDisk {
     dirs: Directories,
     open: HashMap<(Dir, String), File>,
+    /// The segment being appended to, when its file system takes direct writes.
+    appending: Option<(FileRef, DirectLog)>,
+    /// The file system has refused a direct write.
+    cached_only: bool,
 }
 
 /// Open files are few (segment, snapshot, spare); beyond this the cache is dropped.
@@ -30,7 +35,7 @@ const OPEN_MAX: usize = 16;
 
 impl FsDisk {
     pub(super) fn new(dirs: Directories) -> FsDisk {
-        FsDisk { dirs, open: HashMap::new() }
+        FsDisk { dirs, open: HashMap::new(), appending: None, cached_only: false }
     }
 
     fn dir(&self, dir: Dir) -> &Path {
@@ -67,6 +72,35 @@ impl FsDisk {
             self.open.insert(key.clone(), opened.map_err(|e| failed(what, &path, &e))?);
         }
         act(&self.open[&key]).map_err(|e| failed(what, &path, &e))
+    }
+}
+
+impl FsDisk {
+    fn forget_appending(&mut self, file: &FileRef) {
+        self.appending.take_if(|(name, _)| name == file);
+    }
+
+    /// Appends past the page cache; `false`: nothing was written, and it must go through the cache.
+    fn append_direct(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        if self.cached_only {
+            return Ok(false);
+        }
+        if self.appending.as_ref().is_none_or(|(name, _)| name != file) {
+            match DirectLog::open(&self.path(file)) {
+                Ok(log) => self.appending = Some((file.clone(), log)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(_) => {
+                    self.cached_only = true;
+                    return Ok(false);
+                }
+            }
+        }
+        let Some((_, log)) = self.appending.as_mut().filter(|(_, log)| log.has_room(offset, bytes.len()))
+        else {
+            self.appending = None;
+            return Ok(false);
+        };
+        log.append(offset, bytes).map(|()| true)
     }
 }
 
@@ -109,7 +143,30 @@ impl Disk for FsDisk {
     }
 
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.forget_appending(file);
         self.with(file, "write", true, |f| f.write_all_at(bytes, offset))
+    }
+
+    fn append(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        match self.append_direct(file, offset, bytes) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(e) if direct_log::is_refusal(&e) => self.cached_only = true,
+            Err(e) => return Err(failed("append to", &self.path(file), &e)),
+        }
+        self.write(file, offset, bytes)
+    }
+
+    fn zero(&mut self, file: &FileRef, offset: u64, len: u64) -> Result<(), DiskError> {
+        if !self.cached_only {
+            let path = self.path(file);
+            match direct_log::zero(&path, offset, len) {
+                Ok(()) => return Ok(()),
+                Err(e) if direct_log::is_refusal(&e) => self.cached_only = true,
+                Err(e) => return Err(failed("write zeros to", &path, &e)),
+            }
+        }
+        write_zeros(self, file, offset, len)
     }
 
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError> {
@@ -125,6 +182,10 @@ impl Disk for FsDisk {
         let (old, new) = (self.dir(dir).join(from), self.dir(dir).join(to));
         fs::rename(&old, &new).map_err(|e| failed("rename", &old, &e))?;
         self.open.remove(&(dir, to.to_owned()));
+        self.forget_appending(&FileRef { dir, name: to.to_owned() });
+        if let Some((file, _)) = self.appending.as_mut().filter(|(f, _)| f.dir == dir && f.name == from) {
+            to.clone_into(&mut file.name);
+        }
         if dir == Dir::Log {
             // A new segment: the finished one's handle would keep its blocks when it is purged.
             self.open.retain(|(d, name), _| *d != Dir::Log || !name.starts_with("log."));
@@ -137,6 +198,7 @@ impl Disk for FsDisk {
 
     fn remove(&mut self, file: &FileRef) -> Result<(), DiskError> {
         self.open.remove(&(file.dir, file.name.clone()));
+        self.forget_appending(file);
         let path = self.path(file);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &e)),
@@ -145,6 +207,7 @@ impl Disk for FsDisk {
     }
 
     fn set_len(&mut self, file: &FileRef, len: u64) -> Result<(), DiskError> {
+        self.forget_appending(file);
         self.with(file, "cut", false, |f| f.set_len(len))
     }
 }

@@ -3,6 +3,7 @@
 //! `serve` reads the configuration, recovers the database, opens the ports and runs the hot loop
 //! until the server exits. Everything that can be refused is refused here, before anything changes.
 
+mod direct_log;
 mod disk_thread;
 mod fs_disk;
 mod hot_loop;

@@ -70,6 +70,13 @@ pub trait Disk {
     fn read(&mut self, file: &FileRef, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError>;
     /// Writes at `offset`; makes the file if it is missing.
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+    /// Writes at the end of a log: the file ends there, or holds zeros from there on, which an
+    /// implementation may write again.
+    fn append(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.write(file, offset, bytes)
+    }
+    /// Writes zeros at `offset`; makes the file if it is missing.
+    fn zero(&mut self, file: &FileRef, offset: u64, len: u64) -> Result<(), DiskError>;
     /// Makes a file's bytes (and what is needed to find them) durable.
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError>;
     /// Makes a directory's entries durable.
@@ -97,6 +104,15 @@ pub enum DiskOp {
     /// Write bytes.
     Write {
         /// Where.
+        file: FileRef,
+        /// From here.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Write bytes at the end of a log, where the file ends or only zeros follow.
+    Append {
+        /// Which log.
         file: FileRef,
         /// From here.
         offset: u64,
@@ -191,14 +207,8 @@ pub fn execute(disk: &mut dyn Disk, batch: Batch) -> BatchDone {
 fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>, DiskError> {
     match op {
         DiskOp::Write { file, offset, bytes } => disk.write(&file, offset, &bytes)?,
-        DiskOp::Zero { file, offset, len } => {
-            let mut at = offset;
-            while at < offset + len {
-                let chunk = ZEROS.len().min((offset + len - at) as usize);
-                disk.write(&file, at, &ZEROS[..chunk])?;
-                at += chunk as u64;
-            }
-        }
+        DiskOp::Append { file, offset, bytes } => disk.append(&file, offset, &bytes)?,
+        DiskOp::Zero { file, offset, len } => disk.zero(&file, offset, len)?,
         DiskOp::Sync(file) => disk.sync(&file)?,
         DiskOp::SyncDir(dir) => disk.sync_dir(dir)?,
         DiskOp::Rename { dir, from, to } => disk.rename(dir, &from, &to)?,
@@ -210,6 +220,20 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
     }
     Ok(None)
+}
+
+/// Writes zeros the plain way, for disks that know no other.
+///
+/// # Errors
+/// What `Disk::write` says.
+pub fn write_zeros(disk: &mut dyn Disk, file: &FileRef, offset: u64, len: u64) -> Result<(), DiskError> {
+    let mut at = offset;
+    while at < offset + len {
+        let chunk = ZEROS.len().min((offset + len - at) as usize);
+        disk.write(file, at, &ZEROS[..chunk])?;
+        at += chunk as u64;
+    }
+    Ok(())
 }
 
 /// Replaces a small file so that a crash leaves the old or the new content.

@@ -15,7 +15,9 @@ mod recovery;
 mod segment;
 mod snapshot_file;
 
-pub use disk::{Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Lane, TEMPORARY, execute, read_all};
+pub use disk::{
+    Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Lane, TEMPORARY, execute, read_all, write_zeros,
+};
 pub use durable_mark::DurableMark;
 pub use log_reader::{End, LogReader, Record};
 pub use names::{log_name, parse as parse_name, snapshot_name};

@@ -99,7 +99,7 @@ impl LogEnd {
         let name = names::log_name(segment.first);
         if !gather.is_new {
             let file = FileRef::log(name);
-            ops.push(DiskOp::Write { file: file.clone(), offset: gather.from, bytes: gather.bytes.into() });
+            ops.push(DiskOp::Append { file: file.clone(), offset: gather.from, bytes: gather.bytes.into() });
             if self.force_sync {
                 ops.push(DiskOp::Sync(file));
             }
@@ -107,7 +107,7 @@ impl LogEnd {
         }
         let from = self.taken.take().unwrap_or_else(|| format!("{name}{TEMPORARY}"));
         let file = FileRef::log(from.clone());
-        ops.push(DiskOp::Write { file: file.clone(), offset: 0, bytes: gather.bytes.into() });
+        ops.push(DiskOp::Append { file: file.clone(), offset: 0, bytes: gather.bytes.into() });
         if self.force_sync {
             ops.push(DiskOp::Sync(file));
         }

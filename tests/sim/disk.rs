@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use zkctl::prng::Prng;
-use zkctl::storage::{Dir, Disk, DiskError, FileRef};
+use zkctl::storage::{Dir, Disk, DiskError, FileRef, write_zeros};
 
 const SECTOR: usize = 512;
 
@@ -171,6 +171,19 @@ impl Disk for SimDisk {
         }
         now[offset as usize..end].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn append(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        if let Some(id) = self.find(file) {
+            let now = &self.files[&id].now;
+            let behind = now.get(offset as usize..).unwrap_or_default();
+            assert!(behind.iter().all(|b| *b == 0), "{file:?} has bytes behind {offset}");
+        }
+        self.write(file, offset, bytes)
+    }
+
+    fn zero(&mut self, file: &FileRef, offset: u64, len: u64) -> Result<(), DiskError> {
+        write_zeros(self, file, offset, len)
     }
 
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError> {
