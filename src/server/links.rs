@@ -30,6 +30,8 @@ pub struct PeerAddress {
 pub(super) enum LinkKind {
     /// Dialled by us, not yet there.
     ElectionDialling(Sid),
+    /// We said who we are to a server with a larger sid: its call, and the end of this, are awaited.
+    ElectionCalled(Sid),
     /// Accepted; the hello is awaited.
     ElectionSilent,
     /// Both sides know each other.
@@ -78,6 +80,8 @@ pub(super) enum FromPeer {
     ElectionUp(Sid),
     /// A peer answered that nobody listens, or its link broke.
     ElectionGone(Sid),
+    /// A larger peer has taken our hello and ended the link, and may have died before it read it.
+    ElectionUnanswered(Sid),
     /// A vote.
     Notified(Sid, Notification),
     /// Our link to the leader stands.
@@ -131,8 +135,15 @@ impl Links {
 
     /// Makes sure that an election link to `peer` stands or is being tried.
     pub(super) fn connect(&mut self, peer: Sid, out: &mut Vec<Action>) {
-        if self.election.contains_key(&peer) || peer == self.me {
+        if peer == self.me {
             return;
+        }
+        if let Some(old) = self.election.get(&peer).copied() {
+            if self.links.get(&old).is_none_or(|l| l.kind != LinkKind::ElectionCalled(peer)) {
+                return;
+            }
+            // It had its time: a dead one would say nothing for ever.
+            self.close(old, out);
         }
         let Some(address) = self.members.get(&peer).cloned() else { return };
         let kind = LinkKind::ElectionDialling(peer);
@@ -201,7 +212,8 @@ impl Links {
                 entry.outbound = Hello { sid: me, addresses: vec![address] }.encode();
                 if peer > me {
                     // Of two servers the larger dials: having said who we are, we wait for its call.
-                    self.close(link, out);
+                    // It stays open until then: a dying server's port still takes calls that nobody reads.
+                    entry.kind = LinkKind::ElectionCalled(peer);
                     return None;
                 }
                 entry.kind = LinkKind::Election(peer);
@@ -211,7 +223,10 @@ impl Links {
                 entry.kind = LinkKind::Quorum;
                 Some(FromPeer::Dialled(link))
             }
-            LinkKind::ElectionSilent | LinkKind::Election(_) | LinkKind::Quorum => None,
+            LinkKind::ElectionCalled(_)
+            | LinkKind::ElectionSilent
+            | LinkKind::Election(_)
+            | LinkKind::Quorum => None,
         }
     }
 
@@ -233,6 +248,9 @@ impl Links {
             LinkKind::Election(peer) if self.election.get(&peer) == Some(&link) => {
                 self.election.remove(&peer);
                 Some(FromPeer::ElectionGone(peer))
+            }
+            LinkKind::ElectionCalled(peer) if self.election.get(&peer) == Some(&link) => {
+                Some(FromPeer::ElectionUnanswered(peer))
             }
             LinkKind::Quorum => Some(FromPeer::QuorumDown(link)),
             _ => None,
@@ -263,7 +281,10 @@ impl Links {
                     from.push(FromPeer::Notified(peer, Notification::decode(payload)?));
                     Ok(n)
                 }),
-                LinkKind::ElectionDialling(_) | LinkKind::QuorumDialling | LinkKind::Quorum => return,
+                LinkKind::ElectionDialling(_)
+                | LinkKind::ElectionCalled(_)
+                | LinkKind::QuorumDialling
+                | LinkKind::Quorum => return,
             };
             match step {
                 Ok(n) => used += n,

@@ -170,16 +170,19 @@ impl Server {
                 self.on_peer(now, from);
             }
             Event::PeerDialled(link) => {
+                self.tell(link, "stands", out);
                 let from = self.links.on_dialled(link, out);
                 self.on_peer(now, from);
             }
             Event::PeerDialFailed { link, refused } => {
+                self.tell(link, if refused { "was refused" } else { "could not be made" }, out);
                 let from = self.links.on_dial_failed(link, refused);
                 self.on_peer(now, from);
             }
             Event::PeerBytes { link, bytes } => self.on_peer_bytes(now, link, bytes, out),
             Event::PeerDrained(link) => self.on_drained(now, link),
             Event::PeerClosed(link) => {
+                self.tell(link, "ended", out);
                 let (from, cursor) = self.links.on_closed(link);
                 if let Some(cursor) = cursor {
                     self.tree.close_cursor(cursor);
@@ -220,11 +223,19 @@ impl Server {
         self.zab.handle(now.mono, input, &mut self.zab_out);
     }
 
+    /// For whoever asks why an election took its time.
+    fn tell(&mut self, link: LinkId, what: &str, out: &mut Vec<Action>) {
+        if let Some(entry) = self.links.get_mut(link) {
+            out.push(Action::Log(Level::Debug, format!("{:?} {what}", entry.kind)));
+        }
+    }
+
     fn on_peer(&mut self, now: Now, from: Option<FromPeer>) {
         let Some(from) = from else { return };
         let input = match from {
             FromPeer::ElectionUp(peer) => Input::ElectionUp(peer),
             FromPeer::ElectionGone(peer) => Input::ElectionGone(peer),
+            FromPeer::ElectionUnanswered(peer) => Input::ElectionUnanswered(peer),
             FromPeer::Notified(from, notification) => Input::Notified { from, notification },
             FromPeer::Dialled(link) => Input::Dialled(link),
             FromPeer::DialFailed => Input::DialFailed,
@@ -244,6 +255,13 @@ impl Server {
                 let mut from = Vec::new();
                 self.links.on_election_bytes(link, out, &mut from);
                 for from in from {
+                    if let FromPeer::Notified(sid, n) = &from {
+                        let text = format!(
+                            "server {sid} is {:?} with a vote for {} at {:#x} in round {}",
+                            n.state, n.leader, n.zxid, n.round
+                        );
+                        out.push(Action::Log(Level::Debug, text));
+                    }
                     self.on_peer(now, Some(from));
                 }
             }

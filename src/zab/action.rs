@@ -57,6 +57,8 @@ pub enum Input {
     ElectionUp(Sid),
     /// Dialling `peer`'s election port was refused, or its link was reset.
     ElectionGone(Sid),
+    /// A peer ended the link on which we said who we are, and has not called back yet.
+    ElectionUnanswered(Sid),
     /// A notification arrived.
     Notified {
         /// Who sent it.

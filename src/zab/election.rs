@@ -24,6 +24,17 @@ pub(super) struct Vote {
     pub(super) leader: Sid,
 }
 
+/// How long a server that took our hello may take to call back, in milliseconds.
+const UNANSWERED_MS: u64 = 10;
+
+/// Whether this interval's notifications are repeated before it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EarlyResend {
+    None,
+    Due,
+    Done,
+}
+
 /// What a server without a vote says: it proposes nobody.
 const NO_VOTE: Vote = Vote { epoch: i64::MIN, zxid: i64::MIN, leader: Sid(i64::MIN) };
 
@@ -114,6 +125,7 @@ pub(super) struct Election {
     elected: Option<(Sid, BTreeSet<Sid>)>,
     settle_until: Option<Millis>,
     resend_at: Millis,
+    early_resend: EarlyResend,
     resend_every: u64,
 }
 
@@ -136,6 +148,7 @@ impl Election {
             elected: None,
             settle_until: None,
             resend_at: Millis(0),
+            early_resend: EarlyResend::None,
             resend_every,
         }
     }
@@ -174,6 +187,7 @@ impl Election {
         self.elected = None;
         self.settle_until = None;
         self.resend_every = self.setup.resend_ms.0;
+        self.early_resend = EarlyResend::None;
         for voter in self.others() {
             steps.push(Step::Connect(voter));
         }
@@ -234,6 +248,15 @@ impl Election {
             self.count(now, steps);
         } else if let Some((_, followers)) = &mut self.elected {
             followers.remove(&peer);
+        }
+    }
+
+    /// A server took our hello and ended the link. It calls back at once if it lives, so it is tried
+    /// again soon, once in an interval: the next time a dead one's port refuses.
+    pub(super) fn on_unanswered(&mut self, now: Millis) {
+        if self.looking && self.early_resend == EarlyResend::None {
+            self.early_resend = EarlyResend::Due;
+            self.resend_at = self.resend_at.min(now + UNANSWERED_MS);
         }
     }
 
@@ -437,7 +460,12 @@ impl Election {
         }
         self.count(now, steps);
         if self.looking && now >= self.resend_at {
-            self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
+            if self.early_resend == EarlyResend::Due {
+                self.early_resend = EarlyResend::Done;
+            } else {
+                self.early_resend = EarlyResend::None;
+                self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
+            }
             for voter in self.others() {
                 steps.push(Step::Connect(voter));
             }
@@ -475,6 +503,21 @@ fn observes_by_its_own_list(from: Sid, config: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_took_our_hello_and_does_not_call_is_tried_again_once_and_soon() {
+        let mut election = election(1);
+        let mut steps = Vec::new();
+        election.on_unanswered(Millis(3));
+        assert_eq!(election.next_deadline(), Some(Millis(13)));
+        election.on_tick(Millis(13), &mut steps);
+        assert!(steps.contains(&Step::Connect(Sid(3))), "{steps:?}");
+        // Its port may go on taking calls that nobody reads: the ordinary intervals count again.
+        election.on_unanswered(Millis(14));
+        assert_eq!(election.next_deadline(), Some(Millis(213)));
+        election.on_tick(Millis(213), &mut steps);
+        assert_eq!(election.next_deadline(), Some(Millis(613)));
+    }
 
     fn election(me: i64) -> Election {
         let quorum = Majority::new((1..=3).map(Sid).collect());

@@ -95,6 +95,7 @@ impl Zab {
             Input::ElectionUp(peer) => {
                 return self.elect(now, out, |election, steps| election.on_up(peer, steps));
             }
+            Input::ElectionUnanswered(_) => return self.election.on_unanswered(now),
             Input::ElectionGone(peer) => {
                 self.elect(now, out, |election, steps| election.on_gone(now, peer, steps));
                 return self.reconsider(now, out);
