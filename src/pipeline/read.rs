@@ -9,6 +9,7 @@ use super::reply::After;
 use crate::auth::{self, AuthRules};
 use crate::ids::{ConnId, SessionId};
 use crate::jute;
+use crate::limits;
 use crate::tree::{Tree, WatchMode, WatchTable, WatcherType, Znode};
 use crate::wire::acl::perms;
 use crate::wire::errcode::ErrorCode;
@@ -184,8 +185,12 @@ impl Reads<'_> {
     }
 
     fn multi_read(&self, request: &ReadRequest<'_>, out: &mut Vec<u8>) -> Answered {
+        let from = out.len();
         for op in MultiOps::new(request.body) {
             let op = op.map_err(marshalling)?;
+            if out.len() - from > limits::MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::MARSHALLINGERROR);
+            }
             let (MultiOp::GetData(get) | MultiOp::GetChildren(get)) = &op else {
                 return Err(ErrorCode::MARSHALLINGERROR);
             };

@@ -9,7 +9,7 @@ use super::logging;
 use super::sockets::{Got, Stream, Wrote};
 use crate::ids::{ConnId, LinkId};
 use crate::limits;
-use crate::server::{Action, Event, PeerPort, ProcessFacts, Server};
+use crate::server::{Action, Event, Intake, PeerPort, ProcessFacts, Server};
 use crate::time::{Millis, Now, WallMillis};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -83,8 +83,8 @@ pub(super) struct HotLoop {
     resolver: Sender<(LinkId, Option<SocketAddr>)>,
     /// When dials and closing streams are given up.
     deadlines: BTreeSet<(Instant, usize)>,
-    /// Clients that are not read while too many requests are in flight.
-    waiting: Vec<usize>,
+    /// Clients that are not read while too many requests are in flight, and whether each had a turn since.
+    waiting: Vec<(usize, bool)>,
     /// A drain was told: the turn goes on.
     drained: bool,
     dial_timeout: Duration,
@@ -175,7 +175,7 @@ impl HotLoop {
     }
 
     fn sleep(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || (!self.waiting.is_empty() && self.server.takes_client_bytes()) {
+        if !self.ready.is_empty() || (!self.waiting.is_empty() && !self.server.is_full()) {
             return Some(Duration::ZERO);
         }
         let server = self.server.next_deadline().map(|at| {
@@ -222,8 +222,10 @@ impl HotLoop {
             self.server.handle(now, Event::Stop, actions);
         }
         self.expire_dials(actions);
-        if self.server.takes_client_bytes() {
-            self.ready.extend(self.waiting.drain(..));
+        if !self.server.is_full() {
+            // Those who had no turn since they had to wait come first.
+            let (served, hungry): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(_, served)| *served);
+            self.ready.extend(hungry.into_iter().chain(served).map(|(token, _)| token));
         }
         let rounds = self.ready.len().min(STREAMS_PER_TURN);
         for _ in 0..rounds {
@@ -342,16 +344,21 @@ impl HotLoop {
             let Some((who, stream)) = self.streams.get_mut(&token) else { return };
             stream.queued = false;
             let who = *who;
-            let is_client = matches!(who, Who::Client(_));
-            if is_client && !stream.closing && stream.backlog() > limits::CLIENT_OUT_BYTES_MAX {
-                // It does not read its answers: taken up again when they are with the system.
-                stream.held = true;
-                return;
-            }
-            if is_client && !stream.closing && !self.server.takes_client_bytes() {
-                stream.queued = true;
-                self.waiting.push(token);
-                return;
+            if let (Who::Client(conn), false) = (who, stream.closing) {
+                let unread = stream.backlog() > limits::CLIENT_OUT_BYTES_MAX;
+                match self.server.intake(conn) {
+                    Intake::Open if !unread => {}
+                    Intake::Full => {
+                        stream.queued = true;
+                        self.waiting.push((token, taken > 0));
+                        return;
+                    }
+                    // It does not read its answers: taken up again when they are with the system.
+                    Intake::Open | Intake::Paused => {
+                        stream.held = true;
+                        return;
+                    }
+                }
             }
             if taken >= READ_SLICE {
                 stream.queued = true;
@@ -411,15 +418,20 @@ impl HotLoop {
             Wrote::Waits => {}
             Wrote::Broken => self.lost(token, actions),
             Wrote::All => {
+                let (who, closing) = (*who, stream.closing);
+                let tell = std::mem::take(&mut stream.tell) && !closing;
                 if std::mem::take(&mut stream.held) {
                     self.mark_readable(token, false);
-                } else if stream.closing {
+                } else if closing {
                     self.finish(token);
-                } else if let (Who::Peer(link), true) = (*who, stream.tell) {
-                    stream.tell = false;
-                    self.drained = true;
-                    self.server.handle(self.now(), Event::PeerDrained(link), actions);
                 }
+                let event = match who {
+                    Who::Peer(link) if tell => Event::PeerDrained(link),
+                    Who::Client(conn) if tell => Event::ClientDrained(conn),
+                    _ => return,
+                };
+                self.drained = true;
+                self.server.handle(self.now(), event, actions);
             }
         }
     }
@@ -454,9 +466,9 @@ impl HotLoop {
         let mut batches = Vec::new();
         for action in actions.drain(..) {
             match action {
-                Action::ClientSend { conn, bytes } => {
+                Action::ClientSend { conn, bytes, tell } => {
                     if let Some(token) = self.conns.get(&conn).copied() {
-                        self.send(token, bytes, false, &mut again);
+                        self.send(token, bytes, tell, &mut again);
                     }
                 }
                 Action::PeerSend { link, bytes, tell } => {

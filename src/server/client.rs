@@ -53,6 +53,10 @@ pub(super) struct Client {
     pub(super) port: u16,
     pub(super) stage: Stage,
     pub(super) opened: Millis,
+    /// When it last gave a sign of life.
+    pub(super) heard: Millis,
+    /// Its answers stand so high that nothing more is answered until they are with the system.
+    pub(super) paused: bool,
     pub(super) inbound: Vec<u8>,
     pub(super) out: Vec<u8>,
     pub(super) dirty: bool,
@@ -77,6 +81,8 @@ impl Client {
             port,
             stage: Stage::Silent,
             opened,
+            heard: opened,
+            paused: false,
             inbound: Vec::new(),
             out: Vec::new(),
             dirty: false,

@@ -4,10 +4,11 @@
 //! connection asked before has been answered. Reads behind a write wait; other connections do not.
 
 use super::client::{Client, Pending, Stage, State};
-use super::event::{Action, Level};
+use super::event::{Action, Intake, Level};
 use super::{Server, Service};
 use crate::ids::{ConnId, SessionId};
 use crate::jute::Error;
+use crate::limits;
 use crate::pipeline::{After, ReadRequest, Reads};
 use crate::session::password;
 use crate::time::Now;
@@ -41,13 +42,10 @@ impl Server {
         *count += 1;
         let (per_ip, all) = (self.settings.connections_per_ip, self.settings.connections);
         let refused = (per_ip > 0 && *count > per_ip) || (all > 0 && self.clients.len() >= all);
-        let leading = matches!(self.service, Service::Leading(_));
         let ip = client.ip;
         self.clients.insert(conn, client);
         if refused || self.stopping {
             out.push(Action::Log(Level::Warn, format!("too many connections, {ip} is refused one")));
-            self.close_client(conn, out);
-        } else if leading && !self.settings.leader_serves {
             self.close_client(conn, out);
         }
     }
@@ -72,7 +70,7 @@ impl Server {
     pub(super) fn close_client(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.clients.get_mut(&conn) {
             if !client.out.is_empty() {
-                out.push(Action::ClientSend { conn, bytes: std::mem::take(&mut client.out) });
+                out.push(Action::ClientSend { conn, bytes: std::mem::take(&mut client.out), tell: false });
             }
             out.push(Action::ClientClose(conn));
             self.forget_client(conn);
@@ -87,10 +85,17 @@ impl Server {
         }
     }
 
-    pub(super) fn sweep_sessionless(&mut self, now: Now, out: &mut Vec<Action>) {
+    /// Closes connections that never said who they are, and those that were silent for as long as their
+    /// session may be: the client is gone, or has moved to another server, and its end never arrived.
+    pub(super) fn sweep_clients(&mut self, now: Now, out: &mut Vec<Action>) {
         let limit = self.settings.sessionless_ms;
-        let silent =
-            self.clients.iter().filter(|(_, c)| c.stage == Stage::Silent && now.mono - c.opened > limit);
+        let silent = self.clients.iter().filter(|(_, c)| match c.stage {
+            Stage::Silent => now.mono - c.opened > limit,
+            // Whom we do not read now may well have spoken.
+            Stage::Open if c.paused || !c.pending.is_empty() => false,
+            Stage::Open => now.mono - c.heard > c.timeout_ms as u64,
+            Stage::Opening | Stage::Closing => false,
+        });
         for conn in silent.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.close_client(conn, out);
         }
@@ -110,7 +115,8 @@ impl Server {
             let Some(client) = self.clients.get_mut(&conn) else { continue };
             client.dirty = false;
             if !client.out.is_empty() {
-                out.push(Action::ClientSend { conn, bytes: std::mem::take(&mut client.out) });
+                let bytes = std::mem::take(&mut client.out);
+                out.push(Action::ClientSend { conn, bytes, tell: client.paused });
             }
         }
     }
@@ -120,6 +126,7 @@ impl Server {
         if client.stage == Stage::Closing {
             return;
         }
+        client.heard = now.mono;
         // Whole frames are used where they lie; only a rest is kept.
         let mut held = std::mem::take(&mut client.inbound);
         let input = if held.is_empty() {
@@ -130,7 +137,12 @@ impl Server {
         };
         let mut used = 0;
         let verdict = loop {
-            let Some(stage) = self.clients.get(&conn).map(|c| c.stage) else { return };
+            let Some(client) = self.clients.get_mut(&conn) else { return };
+            let stage = client.stage;
+            client.paused |= client.out.len() > limits::CLIENT_OUT_BYTES_MAX;
+            if client.paused {
+                break Verdict::Stay;
+            }
             let rest = &input[used..];
             if stage == Stage::Silent && rest.len() >= 4 && self.on_word(now, conn, rest, out) {
                 return;
@@ -157,10 +169,12 @@ impl Server {
                 self.close_client(conn, out);
             }
             Verdict::Stay => {
-                if let Some(client) = self.clients.get_mut(&conn)
-                    && used < input.len()
-                {
-                    client.inbound = input[used..].to_vec();
+                let Some(client) = self.clients.get_mut(&conn) else { return };
+                if !held.is_empty() {
+                    held.drain(..used);
+                    client.inbound = held;
+                } else if used < bytes.len() {
+                    client.inbound = bytes[used..].to_vec();
                 }
             }
         }
@@ -199,7 +213,8 @@ impl Server {
         request: &ConnectRequest<'_>,
         out: &mut Vec<Action>,
     ) -> Verdict {
-        if self.service == Service::Down {
+        let turned_away = matches!(self.service, Service::Leading(_)) && !self.settings.leader_serves;
+        if self.service == Service::Down || turned_away {
             return Verdict::Close("not serving");
         }
         if request.last_zxid_seen > self.tree.last_zxid().wire() {
@@ -210,6 +225,7 @@ impl Server {
         let timeout_ms = request.timeout_ms.clamp(min, max);
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         client.stage = Stage::Opening;
+        client.opened = now.mono;
         client.timeout_ms = timeout_ms;
         client.read_only = request.read_only.map(|_| false);
         if request.session == 0 {
@@ -256,6 +272,29 @@ impl Server {
         self.stats.on_answer(client.opened, now.mono);
         self.mark_dirty(conn);
         if valid { Verdict::Stay } else { Verdict::Close("the session is over") }
+    }
+
+    /// Whether a connection's bytes are taken now.
+    pub fn intake(&self, conn: ConnId) -> Intake {
+        let Some(client) = self.clients.get(&conn) else { return Intake::Open };
+        let held_back = client.stage == Stage::Opening && client.inbound.len() > self.settings.frame_max;
+        if client.paused || held_back {
+            Intake::Paused
+        } else if self.is_full() && !client.pending.is_empty() {
+            // Only those who fill it wait, or nobody's pings would be heard (`shouldThrottle`).
+            Intake::Full
+        } else {
+            Intake::Open
+        }
+    }
+
+    /// What a connection was sent is with the system: answer on.
+    pub(super) fn on_client_drained(&mut self, now: Now, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        if std::mem::take(&mut client.paused) {
+            self.advance(now, conn, out);
+            self.take_up(now, conn, out);
+        }
     }
 
     /// Requests that arrived behind the handshake while it was being answered.
@@ -360,7 +399,8 @@ impl Server {
             let Some(client) = self.clients.get_mut(&conn) else { return };
             let due =
                 client.pending.front().is_some_and(|p| !matches!(p.state, State::UnderWay | State::Held(_)));
-            if !due {
+            client.paused |= client.out.len() > limits::CLIENT_OUT_BYTES_MAX;
+            if !due || client.paused {
                 break;
             }
             let Some(pending) = client.pending.pop_front() else { break };

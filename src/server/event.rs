@@ -79,6 +79,8 @@ pub enum Event<'a> {
     PeerDrained(LinkId),
     /// A link ended.
     PeerClosed(LinkId),
+    /// All bytes of a `ClientSend` that asked for it are with the system.
+    ClientDrained(ConnId),
     /// A batch was executed.
     Disk(BatchDone),
     /// Time passed.
@@ -89,6 +91,17 @@ pub enum Event<'a> {
     Facts(ProcessFacts),
     /// Stop in order.
     Stop,
+}
+
+/// Whether a client connection's bytes are taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// Yes.
+    Open,
+    /// Too many requests are in flight, some of its own among them: when `Server::is_full` ends.
+    Full,
+    /// It has enough to take itself first: when what it is being sent is with the system.
+    Paused,
 }
 
 /// How loud a message is.
@@ -111,6 +124,8 @@ pub enum Action {
         conn: ConnId,
         /// What.
         bytes: Vec<u8>,
+        /// Tell by `ClientDrained` when all of it is with the system.
+        tell: bool,
     },
     /// Close a client's connection once what was sent is with the system.
     ClientClose(ConnId),

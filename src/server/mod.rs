@@ -16,7 +16,7 @@ mod transfer;
 mod writes;
 
 pub use admin::VERSION;
-pub use event::{Action, Event, Level, PeerPort, ProcessFacts};
+pub use event::{Action, Event, Intake, Level, PeerPort, ProcessFacts};
 pub use links::PeerAddress;
 pub use settings::{ConfFacts, ServerParts, Settings};
 pub use stats::Stats;
@@ -189,6 +189,7 @@ impl Server {
                 }
                 self.on_peer(now, from);
             }
+            Event::ClientDrained(conn) => self.on_client_drained(now, conn, out),
             Event::Disk(done) => self.on_disk(now, done, out),
             Event::Tick => self.on_tick(now, out),
             Event::TurnEnd => {
@@ -214,9 +215,9 @@ impl Server {
         own.into_iter().flatten().min()
     }
 
-    /// Whether clients' bytes are taken now; false while too many requests are in flight.
-    pub fn takes_client_bytes(&self) -> bool {
-        self.outstanding < self.settings.outstanding_max.max(1)
+    /// Whether too many requests are in flight to take more.
+    pub fn is_full(&self) -> bool {
+        self.outstanding >= self.settings.outstanding_max.max(1)
     }
 
     fn zab_input(&mut self, now: Now, input: Input) {
@@ -402,7 +403,7 @@ impl Server {
         self.expire_sessions(now);
         if now.mono >= self.next_sweep {
             self.next_sweep = now.mono + 1000;
-            self.sweep_sessionless(now, out);
+            self.sweep_clients(now, out);
         }
     }
 

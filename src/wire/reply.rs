@@ -52,9 +52,12 @@ impl ReplyFrame {
         ReplyFrame { open, xid }
     }
 
-    /// Ends it. With an error, whatever was appended as body is dropped.
+    /// Ends it. With an error, whatever was appended as body is dropped; a body whose length no int can
+    /// say becomes an error.
     pub fn end(self, out: &mut Vec<u8>, zxid: i64, err: ErrorCode) {
         let at = self.open.payload_at();
+        let too_long = out.len() - at > i32::MAX as usize;
+        let err = if too_long { ErrorCode::MARSHALLINGERROR } else { err };
         if !err.is_ok() {
             out.truncate(at + REPLY_HEADER_LEN);
         }

@@ -16,6 +16,7 @@ mod trees;
 
 mod bench;
 mod damage;
+mod greedy;
 mod kazoo;
 mod kills;
 mod lagging;

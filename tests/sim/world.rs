@@ -371,7 +371,12 @@ impl World {
         let life = self.nodes[&sid].life;
         for action in actions {
             match action {
-                Action::ClientSend { conn, bytes } => self.send_to_client(conn.0, bytes),
+                Action::ClientSend { conn, bytes, tell } => {
+                    self.send_to_client(conn.0, bytes);
+                    if tell {
+                        self.give(sid, Event::ClientDrained(conn))?;
+                    }
+                }
                 Action::ClientClose(conn) => self.drop_conn(conn.0, false),
                 Action::PeerDial { link, host, port } => {
                     let to = host.parse().unwrap();
