@@ -5,8 +5,17 @@ pub const JUTE_MAX_BUFFER: usize = 0xf_ffff;
 /// Slack over `jute.maxbuffer` for txns read back from logs and peers (`jute.maxbuffer.extrasize`):
 /// a txn is a little larger than the request it came from (ZOOKEEPER-3496).
 pub const JUTE_EXTRA: usize = JUTE_MAX_BUFFER;
-/// The largest txn record accepted from a log or a peer.
+/// The largest txn that is made or taken from a peer, unless `jute.maxbuffer` says otherwise.
 pub const TXN_BYTES_MAX: usize = JUTE_MAX_BUFFER + JUTE_EXTRA;
+/// The largest record read back from a log, a snapshot or a SNAP. Not a setting: what another server
+/// acknowledged under a larger `jute.maxbuffer` must be read; this only bounds a damaged length.
+pub const RECORD_BYTES_MAX: usize = 512 << 20;
+/// What the identities of one connection may take in a REQUEST: each goes along with every write.
+pub const IDENTITIES_BYTES_MAX: usize = 64 << 10;
+/// The largest ACL that is stored, in entries and bytes: `auth` expands to an entry per identity.
+pub const ACL_ENTRIES_MAX: usize = 4096;
+/// See `ACL_ENTRIES_MAX`.
+pub const ACL_BYTES_MAX: usize = JUTE_MAX_BUFFER;
 /// Proposals kept in memory for DIFF: the original keeps 500 (`zookeeper.commitLogCount`); more, so
 /// that a learner which missed a restart's worth of small writes is served from memory.
 pub const COMMITTED_WINDOW_TXNS: usize = 50_000;
@@ -40,5 +49,5 @@ pub const SNAP_COUNT: u64 = 100_000;
 /// Znodes the tree's index is sized for before they are loaded; a larger image grows it on the way.
 pub const LOAD_RESERVE_ZNODES: usize = 1 << 24;
 
-const _: () = assert!(TXN_BYTES_MAX > JUTE_MAX_BUFFER);
+const _: () = assert!(TXN_BYTES_MAX > JUTE_MAX_BUFFER && RECORD_BYTES_MAX > TXN_BYTES_MAX);
 const _: () = assert!(PEER_OUT_BYTES_MAX > PEER_OUT_BYTES_PAUSE + TXN_BYTES_MAX);

@@ -6,12 +6,14 @@
 
 mod ip;
 
+use crate::limits;
 use crate::wire::acl::{AclBuf, AclEntry, AclList, perms};
 use crate::wire::errcode::ErrorCode;
 use crate::wire::quorum::AuthInfo;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How ACLs are checked on this server.
@@ -108,14 +110,18 @@ impl AuthRules {
             return Err(ErrorCode::INVALIDACL);
         }
         let mut fixed = AclBuf::new();
-        for (at, entry) in acl.entries().enumerate() {
-            if acl.entries().take(at).any(|earlier| earlier == entry) {
+        let mut seen = BTreeSet::new();
+        for entry in acl.entries() {
+            if !seen.insert((entry.perms, entry.scheme, entry.id)) {
                 continue;
             }
             if entry.scheme == b"auth" {
                 let mut proven = false;
                 for identity in identities.iter().filter(|i| self.is_proof(&i.scheme)) {
                     proven = true;
+                    if is_too_large(&fixed) {
+                        break;
+                    }
                     let (scheme, id) = (identity.scheme.as_bytes(), identity.id.as_bytes());
                     fixed.push(AclEntry { perms: entry.perms, scheme, id });
                 }
@@ -125,6 +131,9 @@ impl AuthRules {
             } else if is_anyone(entry) || self.is_valid(entry) {
                 fixed.push(entry);
             } else {
+                return Err(ErrorCode::INVALIDACL);
+            }
+            if is_too_large(&fixed) {
                 return Err(ErrorCode::INVALIDACL);
             }
         }
@@ -165,6 +174,10 @@ impl FixedAcl {
             FixedAcl::Listed(list) => list.list(),
         }
     }
+}
+
+fn is_too_large(list: &AclBuf) -> bool {
+    list.count() > limits::ACL_ENTRIES_MAX || list.list().raw().len() > limits::ACL_BYTES_MAX
 }
 
 fn is_anyone(entry: AclEntry<'_>) -> bool {

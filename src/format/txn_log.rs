@@ -6,6 +6,7 @@
 
 use crate::jute::{self, Error, Reader};
 use crate::limits;
+use crate::wire::txn::TxnHeader;
 
 /// `ZKLG`.
 pub const MAGIC: i32 = 0x5a4b_4c47;
@@ -47,9 +48,9 @@ fn checksum(body: &[u8]) -> u32 {
 /// Writes a record around a serialised txn; returns its checksum.
 ///
 /// # Panics
-/// When the body is empty (it would read as the log's end) or longer than `limits::TXN_BYTES_MAX`.
+/// When the body is empty (it would read as the log's end) or longer than `limits::RECORD_BYTES_MAX`.
 pub fn write_record(out: &mut Vec<u8>, body: &[u8]) -> u32 {
-    assert!(!body.is_empty() && body.len() <= limits::TXN_BYTES_MAX, "a txn of {} bytes", body.len());
+    assert!(!body.is_empty() && body.len() <= limits::RECORD_BYTES_MAX, "a txn of {} bytes", body.len());
     out.reserve(body.len() + RECORD_OVERHEAD);
     let checksum = checksum(body);
     jute::put_i64(out, i64::from(checksum));
@@ -162,7 +163,7 @@ pub fn step(bytes: &[u8], offset: u64, at_eof: bool) -> Step<'_> {
         return end(bytes, offset, kind, RECORD_HEAD);
     }
     let body_len = match usize::try_from(len) {
-        Ok(n) if n <= limits::TXN_BYTES_MAX => n,
+        Ok(n) if n <= limits::RECORD_BYTES_MAX => n,
         _ => return end(bytes, offset, EndKind::BadLength { len }, RECORD_HEAD),
     };
     let used = body_len + RECORD_OVERHEAD;
@@ -196,9 +197,22 @@ fn end(bytes: &[u8], offset: u64, kind: EndKind, next: usize) -> Step<'static> {
 }
 
 fn is_record(bytes: &[u8]) -> bool {
-    let mut reader = Reader::with_field_max(bytes, limits::TXN_BYTES_MAX);
+    let mut reader = Reader::with_field_max(bytes, limits::RECORD_BYTES_MAX);
     let (Ok(found), Ok(Some(body))) = (reader.i64(), reader.buffer()) else { return false };
     !body.is_empty() && reader.u8() == Ok(RECORD_END) && found == i64::from(checksum(body))
+}
+
+/// Where a whole, valid record begins in bytes that begin anywhere: whether what was lost stood at the
+/// log's end.
+pub fn find_record(bytes: &[u8]) -> Option<usize> {
+    let at_least = RECORD_OVERHEAD + TxnHeader::LEN;
+    let candidates = 0..(bytes.len() + 1).saturating_sub(at_least);
+    // The checksum's upper half is zero, its lower never: most places fail at once.
+    candidates.filter(|&at| bytes[at..at + 4] == [0; 4] && bytes[at + 4..at + 8] != [0; 4]).find(|&at| {
+        let len = u32::from_be_bytes([bytes[at + 8], bytes[at + 9], bytes[at + 10], bytes[at + 11]]) as usize;
+        let end = at + RECORD_HEAD + len;
+        len >= TxnHeader::LEN && bytes.get(end) == Some(&RECORD_END) && is_record(&bytes[at..=end])
+    })
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

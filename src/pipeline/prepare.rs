@@ -45,9 +45,8 @@ pub struct WriteRequest<'a> {
     pub owner: Sid,
 }
 
-/// What paths and their lengths may take in a closeSession: header, count and digest go beside them
-/// (ZOOKEEPER-4306).
-const CLOSE_BYTES_MAX: usize = limits::TXN_BYTES_MAX - 64;
+/// Header, count and digest beside the paths of a closeSession.
+const CLOSE_BYTES_BESIDE: usize = 64;
 
 type Checked = Result<(), ErrorCode>;
 
@@ -55,6 +54,7 @@ type Checked = Result<(), ErrorCode>;
 pub struct Prepare {
     rules: AuthRules,
     pending: Pending,
+    txn_max: usize,
 }
 
 /// One request under way.
@@ -66,12 +66,20 @@ struct Job<'a> {
     request: &'a WriteRequest<'a>,
     zxid: Zxid,
     now: Now,
+    txn_max: usize,
 }
 
 impl Prepare {
     /// Nothing pending. `seed` is for its hash table; `tree` is the one it will work on.
     pub fn new(rules: AuthRules, seed: u64, tree: &Tree) -> Prepare {
-        Prepare { rules, pending: Pending::new(seed, tree.options().extended_types) }
+        let pending = Pending::new(seed, tree.options().extended_types);
+        Prepare { rules, pending, txn_max: limits::TXN_BYTES_MAX }
+    }
+
+    /// The same for txns of up to `txn_max` bytes (`jute.maxbuffer` and its extra size).
+    #[must_use]
+    pub fn with_txn_max(self, txn_max: usize) -> Prepare {
+        Prepare { txn_max, ..self }
     }
 
     /// Turns a request into a serialised txn: header, change, and the digest the tree will have behind it
@@ -120,11 +128,11 @@ impl Prepare {
         let mut out = Vec::with_capacity(TxnHeader::LEN + request.body.len() + 96);
         header.write(&mut out);
         self.pending.begin();
-        let mut job =
-            Job { tree, rules: &self.rules, pending: &mut self.pending, sessions, request, zxid, now };
+        let (rules, pending, txn_max) = (&self.rules, &mut self.pending, self.txn_max);
+        let mut job = Job { tree, rules, pending, sessions, request, zxid, now, txn_max };
         let mut result = write(&mut job, &mut out);
         TxnDigest::new(self.pending.tree_digest(tree)).write(&mut out);
-        if result.is_ok() && out.len() > limits::TXN_BYTES_MAX {
+        if result.is_ok() && out.len() > self.txn_max {
             result = Err(ErrorCode::MARSHALLINGERROR);
         }
         if let Err(err) = result {
@@ -400,7 +408,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// A closeSession lists the ephemerals the session will have by then, as many as fit; applying it
+    /// A closeSession lists the ephemerals the session will have by then, as many as fit (ZOOKEEPER-4306); applying it
     /// removes all that the session owns in any case. Not checked for owner or life: the leader closes
     /// expired sessions itself, and a second close changes nothing.
     fn close_session(&mut self, out: &mut Vec<u8>) -> Checked {
@@ -409,7 +417,7 @@ impl Job<'_> {
         let mut bytes = 0;
         let fits = |path: &&String| -> bool {
             bytes += path.len() + 4;
-            bytes <= CLOSE_BYTES_MAX
+            bytes + CLOSE_BYTES_BESIDE <= self.txn_max
         };
         let listed = paths.iter().take_while(fits).count();
         jute::put_strings(out, paths[..listed].iter().map(String::as_str));

@@ -350,6 +350,7 @@ pub(super) fn server_parts(
         outstanding_max: config.global_outstanding as usize,
         sessionless_ms: config.sessionless_ms,
         frame_max: config.jute_max_buffer as usize,
+        txn_max: (config.jute_max_buffer as usize + config.jute_extra as usize).min(limits::RECORD_BYTES_MAX),
         leader_serves: config.leader_serves,
         rules: AuthRules {
             super_digest: config.super_digest.clone(),

@@ -171,7 +171,9 @@ impl Server {
             Verdict::Stay => {
                 let Some(client) = self.clients.get_mut(&conn) else { return };
                 if !held.is_empty() {
-                    held.drain(..used);
+                    if used > 0 {
+                        held.drain(..used);
+                    }
                     client.inbound = held;
                 } else if used < bytes.len() {
                     client.inbound = bytes[used..].to_vec();
@@ -368,9 +370,12 @@ impl Server {
     fn on_auth(&mut self, conn: ConnId, request_xid: i32, body: &[u8]) -> Verdict {
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let Ok(packet) = AuthPacket::decode(body) else { return Verdict::Close("an addauth that is none") };
-        let proven =
+        let mut proven =
             self.settings.rules.add_auth(&mut client.identities, client.ip, packet.scheme, packet.auth);
         client.encode_identities();
+        if client.identities_wire.len() > limits::IDENTITIES_BYTES_MAX {
+            proven = Err(ErrorCode::AUTHFAILED);
+        }
         let err = proven.err().unwrap_or(ErrorCode::OK);
         put_header_only(&mut client.out, ReplyHeader { xid: request_xid, zxid: 0, err });
         self.stats.sent += 1;

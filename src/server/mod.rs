@@ -352,7 +352,8 @@ impl Server {
                 let seed = self.settings.seed;
                 self.reign = Some(Reign {
                     tracker: SessionTracker::new(self.settings.tick_ms, seed, &self.sessions, now.mono),
-                    prepare: Prepare::new(self.settings.rules.clone(), seed, &self.tree),
+                    prepare: Prepare::new(self.settings.rules.clone(), seed, &self.tree)
+                        .with_txn_max(self.settings.txn_max),
                     syncs: BTreeMap::new(),
                 });
             }

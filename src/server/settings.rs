@@ -44,6 +44,8 @@ pub struct Settings {
     pub sessionless_ms: u64,
     /// Largest client frame.
     pub frame_max: usize,
+    /// Largest txn, and largest packet of a peer.
+    pub txn_max: usize,
     /// Whether a leader takes clients.
     pub leader_serves: bool,
     /// How ACLs are checked.

@@ -20,7 +20,7 @@ impl Server {
     /// Takes in bytes of a quorum link: messages, or the stream behind a SNAP.
     pub(super) fn on_quorum_bytes(&mut self, now: Now, link: LinkId, out: &mut Vec<Action>) {
         let Some(entry) = self.links.get_mut(link) else { return };
-        let inbound = std::mem::take(&mut entry.inbound);
+        let mut inbound = std::mem::take(&mut entry.inbound);
         let mut used = 0;
         let result = loop {
             let Some(entry) = self.links.get_mut(link) else { return };
@@ -28,12 +28,12 @@ impl Server {
             let step = if entry.receiving.is_some() {
                 self.on_stream(now, link, rest)
             } else {
-                Message::decode(rest).map_err(|e| (matches!(e, Error::Short(_)), e.to_string())).map(
-                    |(message, n)| {
+                Message::decode(rest, self.settings.txn_max)
+                    .map_err(|e| (matches!(e, Error::Short(_)), e.to_string()))
+                    .map(|(message, n)| {
                         self.on_message(now, link, message, out);
                         n
-                    },
-                )
+                    })
             };
             match step {
                 Ok(n) => used += n,
@@ -48,8 +48,12 @@ impl Server {
                 self.tree.close_cursor(cursor);
             }
             self.zab_input(now, Input::LinkDown(link));
-        } else if used < inbound.len() {
-            entry.inbound.extend_from_slice(&inbound[used..]);
+        } else {
+            // What is held is moved once per message, not copied once per arrival.
+            if used > 0 {
+                inbound.drain(..used);
+            }
+            entry.inbound = inbound;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reading one segment record by record, in bounded memory, and telling how it ends.
 
 use super::disk::{Disk, DiskError, FileRef};
-use crate::format::txn_log::{self, EndKind, Follows, Step};
+use crate::format::txn_log::{self, EndKind, Step};
 use crate::jute::Reader;
 use crate::zxid::Zxid;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ pub struct End {
     pub offset: u64,
     /// `None`: zeros or the end of the file. Else what is wrong with the bytes there.
     pub damage: Option<String>,
-    /// Whether a whole record stands behind the damage.
+    /// Whether a whole record stands anywhere behind the damage.
     pub record_behind: bool,
 }
 
@@ -42,6 +42,8 @@ pub struct LogReader {
 }
 
 const CHUNK: usize = 1 << 20;
+/// More than this behind damage is no torn tail, whatever it is: it is not searched.
+const BEHIND_MAX: u64 = 512 << 20;
 
 impl LogReader {
     /// Opens a segment and checks its header. Without one it is an empty, damaged segment.
@@ -52,7 +54,8 @@ impl LogReader {
             Ok(_) => reader.at = txn_log::HEADER_LEN,
             Err(_) => {
                 let damage = Some("the file does not begin with a log header".to_owned());
-                reader.end = Some(End { offset: 0, damage, record_behind: false });
+                let record_behind = reader.record_behind(disk, 0)?;
+                reader.end = Some(End { offset: 0, damage, record_behind });
             }
         }
         Ok(reader)
@@ -80,6 +83,24 @@ impl LogReader {
         Ok(())
     }
 
+    /// Whether a whole record stands behind `offset`, where none does.
+    fn record_behind(&self, disk: &mut dyn Disk, offset: u64) -> Result<bool, DiskError> {
+        let len = disk.len(&self.file)?.unwrap_or(0);
+        let behind = len.saturating_sub(offset + 1);
+        if behind > BEHIND_MAX {
+            return Ok(true);
+        }
+        let mut bytes = vec![0; behind as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match disk.read(&self.file, offset + 1 + filled as u64, &mut bytes[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Ok(txn_log::find_record(&bytes[..filled]).is_some())
+    }
+
     /// The next record; `None` at the end, whose kind `end` tells.
     pub fn next(&mut self, disk: &mut dyn Disk) -> Result<Option<Record>, DiskError> {
         loop {
@@ -93,7 +114,8 @@ impl LogReader {
                     let zxid = header.take(12).and_then(|_| header.i64()).ok().and_then(Zxid::from_wire);
                     let Some(zxid) = zxid else {
                         let damage = Some("a record without a txn header".to_owned());
-                        self.end = Some(End { offset, damage, record_behind: false });
+                        // Its checksum is right, so it was written like this: no crash does that.
+                        self.end = Some(End { offset, damage, record_behind: true });
                         return Ok(None);
                     };
                     let bytes = Bytes::copy_from_slice(body);
@@ -107,7 +129,7 @@ impl LogReader {
                         EndKind::Clean => None,
                         other => Some(describe(other)),
                     };
-                    let record_behind = matches!(end.follows, Follows::ValidRecord { .. });
+                    let record_behind = damage.is_some() && self.record_behind(disk, end.offset)?;
                     self.end = Some(End { offset: end.offset, damage, record_behind });
                 }
             }

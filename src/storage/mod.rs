@@ -317,6 +317,7 @@ impl Storage {
         self.bulk_queue.retain(|(what, _)| !matches!(what, Bulk::Mark | Bulk::Purge));
         self.cutting = true;
         ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
+        ops.push(DiskOp::Remove(FileRef::log(names::BEGUN)));
         ops.push(DiskOp::SyncDir(Dir::Log));
         ops.push(DiskOp::CutBehind(to));
     }

@@ -10,6 +10,8 @@ pub(super) const CURRENT_EPOCH: &str = "currentEpoch";
 pub(super) const INITIALIZE: &str = "initialize";
 /// Our record of how far the log is known to be durable, in the log directory.
 pub(super) const DURABLE: &str = "zkctl.durable";
+/// Our record of which segment we began last, in the log directory: a newer one was written by Apache.
+pub(super) const BEGUN: &str = "zkctl.segment";
 /// Our mark of a database that lost something, in the data directory.
 pub(super) const UNTRUSTED: &str = "zkctl.untrusted";
 /// A pre-zeroed segment that waits for its first record, in the log directory.

@@ -361,6 +361,7 @@ fn replay_logs(
     mark: Option<DurableMark>,
     replay: &mut Replay,
 ) -> Result<Option<Segment>, DiskError> {
+    let begun = read_all(disk, &FileRef::log(names::BEGUN))?;
     let begin = logs.partition_point(|first| *first <= from).saturating_sub(1);
     let mut segment = None;
     for (index, first) in logs.iter().enumerate().skip(begin) {
@@ -378,7 +379,8 @@ fn replay_logs(
         }
         let Some(end) = reader.end().cloned() else { continue };
         let newest = index + 1 == logs.len();
-        judge(&name, *first, &end, newest, mark, marked)?;
+        let ours = begun.as_deref() == Some(name.as_bytes());
+        judge(&name, (*first, newest, ours), &end, mark, marked)?;
         if let Some(damage) = &end.damage {
             cut_tail(disk, &file, &end)?;
             let at = end.offset;
@@ -388,42 +390,41 @@ fn replay_logs(
         }
         let len = disk.len(&file)?.unwrap_or(0);
         // A tail that is on disk as zeros is as good as a new segment's; a cut file begins a new one.
-        let usable = newest && end.damage.is_none() && len > end.offset;
+        // Another's is left alone: what we append must be ours to judge.
+        let usable = newest && ours && end.damage.is_none() && len > end.offset;
         segment =
             usable.then_some(Segment { first: *first, offset: end.offset, zeroed: Some(len), checksum });
     }
     Ok(segment)
 }
 
-/// Is damage at the end of a segment a torn tail? Only above what was durable, and, where nothing is
-/// known of that, only at the very end.
+/// Is damage at the end of a segment a torn tail? In one that we wrote, above what was durable; in one
+/// that Apache wrote, and where nothing is known of what was durable, only at the very end.
 fn judge(
     name: &str,
-    first: Zxid,
+    (first, newest, ours): (Zxid, bool, bool),
     end: &End,
-    newest: bool,
     mark: Option<DurableMark>,
     marked: Option<u64>,
 ) -> Result<(), RecoveryError> {
     let corrupt = |why: String, durable: u64| {
         Err(RecoveryError::Corrupt { file: name.to_owned(), offset: end.offset, why, durable })
     };
+    let mut void = false;
     if let Some(mark) = mark.filter(|m| m.segment == first) {
         if end.offset < mark.offset {
             let why = end.damage.clone().unwrap_or("the records end here".into());
             return corrupt(why, mark.offset);
         }
-        if marked.is_some_and(|checksum| checksum != mark.checksum) {
-            // The same length with another content: Apache wrote here since; the mark is void.
-            return Ok(());
-        }
+        // The same length with another content: another server wrote it since.
+        void = marked.is_some_and(|checksum| checksum != mark.checksum);
     }
     let Some(why) = end.damage.clone() else { return Ok(()) };
     let below = mark.is_some_and(|m| first < m.segment);
     if below || !newest {
         return corrupt(why, end.offset);
     }
-    if mark.is_none() && end.record_behind {
+    if (void || !ours) && end.record_behind {
         return corrupt(format!("{why}, and whole records follow"), end.offset);
     }
     Ok(())

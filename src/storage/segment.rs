@@ -105,6 +105,11 @@ impl LogEnd {
             }
             return;
         }
+        // First: whatever is torn in a segment of ours was never durable, in another's it may have been.
+        ops.push(DiskOp::Replace {
+            file: FileRef::log(names::BEGUN),
+            bytes: name.clone().into_bytes().into(),
+        });
         let from = self.taken.take().unwrap_or_else(|| format!("{name}{TEMPORARY}"));
         let file = FileRef::log(from.clone());
         ops.push(DiskOp::Append { file: file.clone(), offset: 0, bytes: gather.bytes.into() });

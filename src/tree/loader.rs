@@ -83,9 +83,9 @@ impl Loader {
     }
 
     /// Uses as much of a chunk as holds whole records. To make progress a chunk must hold at least one
-    /// record: at most `limits::TXN_BYTES_MAX` bytes of data and its path.
+    /// record: at most `limits::RECORD_BYTES_MAX` bytes of data and its path.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, LoadError> {
-        let mut reader = Reader::with_field_max(bytes, limits::TXN_BYTES_MAX);
+        let mut reader = Reader::with_field_max(bytes, limits::RECORD_BYTES_MAX);
         let mut consumed = 0;
         loop {
             if matches!(self.stage, Stage::Done) {

@@ -135,6 +135,11 @@ impl AclBuf {
         self.raw[..4].copy_from_slice(&(self.count as i32).to_be_bytes());
     }
 
+    /// How many entries it has.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// The list so far.
     pub fn list(&self) -> AclList<'_> {
         AclList { raw: &self.raw }

@@ -80,17 +80,27 @@ pub struct QuorumPacket<'a> {
     pub auth: &'a [u8],
 }
 
-/// Reads one packet; returns it and how many bytes it took.
-pub fn decode(bytes: &[u8]) -> Result<(QuorumPacket<'_>, usize), Error> {
-    let mut reader = Reader::with_field_max(bytes, limits::TXN_BYTES_MAX);
+/// Reads one packet whose body takes at most `body_max` bytes; returns it and how many bytes it took.
+/// One that asks for more than body and identities may take is refused, not waited for.
+pub fn decode(bytes: &[u8], body_max: usize) -> Result<(QuorumPacket<'_>, usize), Error> {
+    match decode_whole(bytes, body_max) {
+        Err(Error::Short(_)) if bytes.len() > body_max + limits::IDENTITIES_BYTES_MAX => {
+            Err(Error::Length(i32::try_from(bytes.len()).unwrap_or(i32::MAX)))
+        }
+        other => other,
+    }
+}
+
+fn decode_whole(bytes: &[u8], body_max: usize) -> Result<(QuorumPacket<'_>, usize), Error> {
+    let mut reader = Reader::with_field_max(bytes, body_max);
     let kind = reader.i32()?;
     let zxid = reader.i64()?;
     let data = reader.buffer()?;
     let auth_from = reader.position();
     let count = reader.vec_len()?;
     for _ in 0..count.unwrap_or(0) {
-        reader.string_or_null()?;
-        reader.string_or_null()?;
+        reader.buffer()?;
+        reader.buffer()?;
     }
     let auth = if count.unwrap_or(0) == 0 { &[] } else { &bytes[auth_from..reader.position()] };
     Ok((QuorumPacket { kind, zxid, data, auth }, reader.position()))
@@ -128,11 +138,15 @@ pub fn decode_auth(bytes: &[u8]) -> Result<Vec<AuthInfo>, Error> {
         return Ok(Vec::new());
     }
     let mut reader = Reader::new(bytes);
+    let count = reader.vec_len()?.unwrap_or(0);
+    // Java writes what lies beyond the basic plane as surrogates, which are not UTF-8, and reads them back
+    // as replacement characters; so do we.
+    let mut text = || -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(reader.buffer()?.unwrap_or_default()).into_owned())
+    };
     let mut out = Vec::new();
-    for _ in 0..reader.vec_len()?.unwrap_or(0) {
-        let scheme = reader.string()?.to_owned();
-        let id = reader.string()?.to_owned();
-        out.push(AuthInfo { scheme, id });
+    for _ in 0..count {
+        out.push(AuthInfo { scheme: text()?, id: text()? });
     }
     Ok(out)
 }
@@ -183,9 +197,9 @@ mod tests {
         let packet = QuorumPacket { kind: kind::REQUEST, zxid: -1, data: Some(b"abc"), auth: &auth };
         let mut bytes = Vec::new();
         encode(&mut bytes, &packet);
-        assert_eq!(decode(&bytes).unwrap(), (packet, bytes.len()));
+        assert_eq!(decode(&bytes, 1 << 20).unwrap(), (packet, bytes.len()));
         for cut in 0..bytes.len() {
-            assert!(matches!(decode(&bytes[..cut]), Err(Error::Short(_))), "cut at {cut}");
+            assert!(matches!(decode(&bytes[..cut], 1 << 20), Err(Error::Short(_))), "cut at {cut}");
         }
         assert_eq!(decode_auth(packet.auth).unwrap()[0].id, "127.0.0.1");
     }
@@ -196,7 +210,7 @@ mod tests {
         jute::put_i32(&mut bytes, kind::PROPOSAL);
         jute::put_i64(&mut bytes, 1);
         jute::put_i32(&mut bytes, i32::MAX);
-        assert_eq!(decode(&bytes), Err(Error::Length(i32::MAX)));
+        assert_eq!(decode(&bytes, 1 << 20), Err(Error::Length(i32::MAX)));
     }
 
     #[test]

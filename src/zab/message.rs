@@ -133,9 +133,10 @@ fn request_of(packet: &QuorumPacket<'_>) -> Result<Message, Error> {
 }
 
 impl Message {
-    /// Reads one message off the front of a link's bytes; returns it and how many it took.
-    pub fn decode(bytes: &[u8]) -> Result<(Message, usize), Error> {
-        let (packet, used) = quorum::decode(bytes)?;
+    /// Reads one message off the front of a link's bytes, its body at most `body_max` bytes; returns it
+    /// and how many it took.
+    pub fn decode(bytes: &[u8], body_max: usize) -> Result<(Message, usize), Error> {
+        let (packet, used) = quorum::decode(bytes, body_max)?;
         let message = match packet.kind {
             kind::FOLLOWER_INFO => info_of(&packet, false)?,
             kind::OBSERVER_INFO => info_of(&packet, true)?,
@@ -254,7 +255,7 @@ mod tests {
         for message in messages {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
-            let (mut back, used) = Message::decode(&bytes).unwrap();
+            let (mut back, used) = Message::decode(&bytes, 1 << 20).unwrap();
             assert_eq!(used, bytes.len());
             if let (Message::Request { auth, .. }, Message::Request { auth: sent, .. }) =
                 (&mut back, &message)
@@ -269,6 +270,6 @@ mod tests {
     fn a_proposal_whose_two_zxids_differ_is_refused() {
         let mut bytes = Vec::new();
         Message::Propose(Proposal { zxid: Zxid(8), ..txn(7) }).encode(&mut bytes);
-        assert!(matches!(Message::decode(&bytes), Err(Error::Value { .. })));
+        assert!(matches!(Message::decode(&bytes, 1 << 20), Err(Error::Value { .. })));
     }
 }

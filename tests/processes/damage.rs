@@ -81,3 +81,54 @@ fn a_damaged_snapshot_is_never_served() {
     assert!(server.said().contains(&name), "{}", server.said());
     assert_eq!(client.get("/a").1.version, 1000);
 }
+
+/// As if Apache had written the log: our own marks are gone.
+fn without_marks(server: &Server) {
+    for name in ["zkctl.durable", "zkctl.segment"] {
+        fs::remove_file(server.database().join(name)).unwrap();
+    }
+}
+
+/// A length that no record can have says nothing about what stands behind it.
+#[test]
+fn a_damaged_length_in_another_server_s_log_is_not_a_torn_tail() {
+    for damaged in [[0x7f, 0, 0, 0], [0, 0x10, 0, 0], [0, 0, 0, 1]] {
+        let mut ensemble = written("damaged-length");
+        let server = &mut ensemble.servers[0];
+        without_marks(server);
+        let file = server.files("log.").pop().unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        let before = bytes.len();
+        let found = values(&bytes);
+        // Checksum and length stand before the txn's header, path and the value's own length.
+        let head = found[found.len() / 2] - 4 - 6 - TXN_HEADER - 4;
+        bytes[head..head + 4].copy_from_slice(&damaged);
+        fs::write(&file, &bytes).unwrap();
+        let ended = server.start_in_vain();
+        assert_eq!(ended.code, Some(exit_code::DAMAGED.into()), "{}", ended.said);
+        assert!(ended.refusal().contains("whole records follow"), "{}", ended.said);
+        assert_eq!(fs::read(&file).unwrap().len(), before, "nothing is cut");
+    }
+}
+
+/// session, cxid, zxid, time, operation.
+const TXN_HEADER: usize = 8 + 4 + 8 + 8 + 4;
+
+/// What was acknowledged under a larger `jute.maxbuffer` is read under a smaller one.
+#[test]
+fn records_larger_than_the_setting_are_read_back() {
+    let mut ensemble = Ensemble::standalone("large-record", "jute.maxbuffer=4194304\n");
+    let server = &mut ensemble.servers[0];
+    let mut client = Client::of(server.address());
+    client.create("/big", &vec![0x55; 3 << 20]);
+    client.create("/after", b"x");
+    server.stop();
+    without_marks(server);
+    let zoo_cfg = server.data().join("../zoo.cfg");
+    let text = fs::read_to_string(&zoo_cfg).unwrap().replace("jute.maxbuffer=4194304\n", "");
+    server.configure(&text);
+    server.start();
+    server.wait_serving();
+    assert_eq!(client.get("/big").0.len(), 3 << 20);
+    assert_eq!(client.get("/after").0, b"x");
+}

@@ -250,6 +250,7 @@ impl World {
             outstanding_max: 1000,
             sessionless_ms: 10_000,
             frame_max: 1 << 20,
+            txn_max: 2 << 20,
             leader_serves: true,
             rules: AuthRules::default(),
             whitelist: Whitelist::All,
