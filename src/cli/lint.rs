@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::arguments::Lint;
 use super::{err, out};
-use crate::config::Draft;
 use crate::config::lint::{LintInput, lint};
+use crate::config::{Draft, text_of};
 use crate::ops::failure::exit;
 
 /// Checks files; answers the exit code.
@@ -14,7 +14,7 @@ pub(super) fn run(arguments: &Lint) -> u8 {
     let mut inputs = Vec::new();
     for path in &arguments.files {
         let file = path.display().to_string();
-        match fs::read_to_string(path) {
+        match fs::read(path).map(text_of) {
             Ok(text) => inputs.push(beside(file, text)),
             Err(error) => {
                 err(&format!("{file}: {error}\n"));
@@ -41,6 +41,6 @@ fn beside(file: String, text: String) -> LintInput {
     let draft = Draft::read(&file, &text, &[]);
     let my_id = draft.data_dir().and_then(|dir| fs::read_to_string(Path::new(dir).join("myid")).ok());
     let dynamic = draft.dynamic_config_file().map(str::to_owned);
-    let dynamic = dynamic.and_then(|name| Some((name.clone(), fs::read_to_string(&name).ok()?)));
+    let dynamic = dynamic.and_then(|name| Some((name.clone(), fs::read(&name).ok().map(text_of)?)));
     LintInput { file, text, my_id, dynamic }
 }

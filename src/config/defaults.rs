@@ -81,6 +81,8 @@ pub const FOUR_LETTER_WORDS: &[&str] = &[
 /// Keys that set something here; for suggestions.
 pub(super) const KNOWN: &[&str] = &[
     "4lw.commands.whitelist",
+    "DigestAuthenticationProvider.digestAlg",
+    "DigestAuthenticationProvider.enabled",
     "DigestAuthenticationProvider.superDigest",
     "autopurge.purgeInterval",
     "autopurge.snapRetainCount",

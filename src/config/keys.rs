@@ -17,6 +17,8 @@ pub(super) struct Setting<'a> {
     pub(super) line: Option<usize>,
     pub(super) key: &'a str,
     pub(super) value: &'a str,
+    /// Its number may be written as Java's properties may be.
+    pub(super) is_property: bool,
     pub(super) errors: &'a mut Vec<Problem>,
     pub(super) warnings: &'a mut Vec<Problem>,
 }
@@ -69,7 +71,11 @@ pub(super) fn apply(c: &mut ServerConfig, s: &mut Setting<'_>) {
             return;
         }
     }
-    if file_key(c, s) || property(c, s) {
+    if file_key(c, s) {
+        return;
+    }
+    s.is_property = true;
+    if auth_property(c, s) || property(c, s) {
         return;
     }
     c.properties.insert(s.key.into(), s.value.into());
@@ -132,7 +138,7 @@ fn file_key(c: &mut ServerConfig, s: &mut Setting<'_>) -> bool {
         "quorumListenOnAllIPs" => s.bool(&mut c.quorum_listen_on_all_ips),
         "standaloneEnabled" => s.bool(&mut c.standalone_enabled),
         "reconfigEnabled" => s.bool(&mut c.reconfig_enabled),
-        "syncEnabled" => s.bool(&mut c.sync_enabled),
+        "syncEnabled" => s.always_on("an observer always keeps its database on disk"),
         "localSessionsEnabled" => s.bool(&mut c.local_sessions),
         "localSessionsUpgradingEnabled" => s.bool(&mut c.local_sessions_upgrading),
         "multiAddress.enabled" => s.bool(&mut c.multi_address),
@@ -151,6 +157,30 @@ fn file_key(c: &mut ServerConfig, s: &mut Setting<'_>) -> bool {
                 "zkctl does not speak SASL between servers",
                 Some("set it to false on every server".into()),
             );
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Properties about who may do what.
+fn auth_property(c: &mut ServerConfig, s: &mut Setting<'_>) -> bool {
+    match s.key {
+        "skipACL" => {
+            c.skip_acl = s.value == "yes";
+            if c.skip_acl {
+                s.warn("no ACL is checked: every client may do everything", None);
+            }
+        }
+        "DigestAuthenticationProvider.superDigest" => c.super_digest = Some(s.value.into()),
+        "DigestAuthenticationProvider.enabled" => s.bool(&mut c.digest_auth),
+        "DigestAuthenticationProvider.digestAlg" => {
+            if !matches!(s.value, "SHA1" | "SHA-1") {
+                s.error(
+                    "digest ids are made with SHA1 here; with another one every digest ACL would shut its owner out",
+                    Some("write SHA1, or leave the line out".into()),
+                );
+            }
         }
         _ => return false,
     }
@@ -202,16 +232,11 @@ fn property(c: &mut ServerConfig, s: &mut Setting<'_>) -> bool {
         "maxCnxns" => s.int(&mut c.max_cnxns, 0..=i32::MAX.into(), "connections, 0 for no limit"),
         "cnxTimeout" => s.int(&mut c.cnx_timeout_ms, 1..=i32::MAX.into(), "milliseconds, commonly 5000"),
         "electionPortBindRetry" => s.int(&mut c.election_bind_retry, 0..=i32::MAX.into(), "attempts"),
-        "leaderServes" => c.leader_serves = s.value == "yes",
-        "skipACL" => {
-            c.skip_acl = s.value == "yes";
-            if c.skip_acl {
-                s.warn("no ACL is checked: every client may do everything", None);
-            }
+        "leaderServes" => c.leader_serves = s.value != "no",
+        "digest.enabled" => s.always_on("digests are always computed and compared"),
+        "closeSessionTxn.enabled" => {
+            s.always_on("a closed session's ephemerals are always listed, as servers from 3.6 on expect");
         }
-        "DigestAuthenticationProvider.superDigest" => c.super_digest = Some(s.value.into()),
-        "digest.enabled" => s.bool(&mut c.digest_enabled),
-        "closeSessionTxn.enabled" => s.bool(&mut c.close_session_txn),
         "extendedTypesEnabled" => s.bool(&mut c.extended_types),
         "readonlymode.enabled" => s.bool(&mut c.read_only_mode),
         "znode.container.checkIntervalMs" => s.int(&mut c.container_check_ms, 0..=i64::MAX, "milliseconds"),
@@ -221,6 +246,21 @@ fn property(c: &mut ServerConfig, s: &mut Setting<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// A number as Java's `Long.decode` reads it: decimal, `0x` or `#` and hexadecimal, `0` and octal.
+fn decode(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hex = ["0x", "0X", "#"].iter().find_map(|prefix| digits.strip_prefix(prefix));
+    let value = match hex {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None if digits.len() > 1 && digits.starts_with('0') => i64::from_str_radix(digits, 8),
+        None => digits.parse(),
+    };
+    value.ok().filter(|v| *v >= 0).map(|v| if negative { -v } else { v })
 }
 
 const PORT: &str = "a port between 1 and 65535";
@@ -266,8 +306,8 @@ impl Setting<'_> {
     }
 
     fn number<T: TryFrom<i64>>(&mut self, range: RangeInclusive<i64>, expected: &str) -> Option<T> {
-        let value =
-            self.value.parse::<i64>().ok().filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
+        let parsed = if self.is_property { decode(self.value) } else { self.value.parse().ok() };
+        let value = parsed.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
         if value.is_none() {
             self.refuse(expected);
         }
@@ -294,6 +334,15 @@ impl Setting<'_> {
         let n =
             self.number::<i32>(i32::MIN.into()..=i32::MAX.into(), "a number of connections, 0 for no limit")?;
         Some(u32::try_from(n).unwrap_or(0))
+    }
+
+    /// A switch whose `false` is not offered.
+    fn always_on(&mut self, how_it_is: &str) {
+        let mut on = true;
+        self.bool(&mut on);
+        if !on {
+            self.warn(&format!("{how_it_is}; the line has no effect"), None);
+        }
     }
 
     fn bool(&mut self, into: &mut bool) {

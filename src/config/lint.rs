@@ -107,7 +107,7 @@ fn compare(first: &ServerConfig, other: &ServerConfig, report: &mut LintReport) 
             ("minSessionTimeout", c.min_session_ms.to_string()),
             ("maxSessionTimeout", c.max_session_ms.to_string()),
             ("jute.maxbuffer", c.jute_max_buffer.to_string()),
-            ("digest.enabled", c.digest_enabled.to_string()),
+            ("DigestAuthenticationProvider.enabled", c.digest_auth.to_string()),
         ]
     };
     for ((key, a), (_, b)) in values(first).into_iter().zip(values(other)) {

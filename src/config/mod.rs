@@ -31,7 +31,7 @@ pub use defaults::{DEFAULTS, Defaults, FOUR_LETTER_WORDS};
 pub use error::{ConfigErrors, Problem};
 pub use members::{MemberList, version_of_file_name};
 pub use nearest::nearest;
-pub use properties::{Entry, Properties};
+pub use properties::{Entry, Properties, text_of};
 pub use server::{
     Autopurge, ClientAddress, Draft, DynamicFile, MyId, ServerConfig, Whitelist, ZkctlSettings,
     my_id_from_text,

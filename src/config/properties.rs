@@ -25,6 +25,12 @@ pub struct Properties {
     pub replaced: Vec<(Entry, usize)>,
 }
 
+/// A configuration file's text: UTF-8, or else Latin-1, as Java reads properties (comments in other
+/// encodings come out strange and hurt nobody).
+pub fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect())
+}
+
 impl Properties {
     /// Reads `text`. A malformed `\u` escape is the dialect's only error.
     pub fn parse(file: &str, text: &str) -> Result<Properties, Problem> {

@@ -123,10 +123,6 @@ pub struct ServerConfig {
     pub datadir_autocreate: bool,
     /// `db.autocreate` as written; `None` when zoo.cfg is silent.
     pub db_autocreate: Option<bool>,
-    /// Tree digests.
-    pub digest_enabled: bool,
-    /// Paths in closeSession txns.
-    pub close_session_txn: bool,
     /// TTL znodes.
     pub extended_types: bool,
     /// How often empty containers are looked for.
@@ -139,6 +135,8 @@ pub struct ServerConfig {
     pub super_digest: Option<String>,
     /// Whether a leader takes clients.
     pub leader_serves: bool,
+    /// `DigestAuthenticationProvider.enabled`.
+    pub digest_auth: bool,
     /// How long an election connection may take.
     pub cnx_timeout_ms: u32,
     /// How often binding the election port is tried; 0 is for ever.
@@ -157,8 +155,6 @@ pub struct ServerConfig {
     pub standalone_enabled: bool,
     /// Whether clients may reconfigure.
     pub reconfig_enabled: bool,
-    /// Whether observers log to disk.
-    pub sync_enabled: bool,
     /// Several addresses per member.
     pub multi_address: bool,
     /// The member list; empty when standalone without one.
@@ -225,14 +221,13 @@ impl ServerConfig {
             trust_empty_snapshot: false,
             datadir_autocreate: true,
             db_autocreate: None,
-            digest_enabled: true,
-            close_session_txn: true,
             extended_types: false,
             container_check_ms: d.container_check_ms,
             container_max_per_minute: d.container_max_per_minute,
             skip_acl: false,
             super_digest: None,
             leader_serves: true,
+            digest_auth: true,
             cnx_timeout_ms: d.cnx_timeout_ms,
             election_bind_retry: d.election_bind_retry,
             quorum_listen_on_all_ips: false,
@@ -242,7 +237,6 @@ impl ServerConfig {
             read_only_mode: false,
             standalone_enabled: true,
             reconfig_enabled: false,
-            sync_enabled: true,
             multi_address: false,
             members: MemberList::default(),
             peer_type: None,
@@ -321,8 +315,15 @@ impl Draft {
 
     fn set(&mut self, line: Option<usize>, key: &str, value: &str) {
         let file = if line.is_some() { self.config.file.clone() } else { "-D".into() };
-        let mut setting =
-            Setting { file: &file, line, key, value, errors: &mut self.errors, warnings: &mut self.warnings };
+        let mut setting = Setting {
+            file: &file,
+            line,
+            key,
+            value,
+            is_property: false,
+            errors: &mut self.errors,
+            warnings: &mut self.warnings,
+        };
         keys::apply(&mut self.config, &mut setting);
     }
 
@@ -496,6 +497,10 @@ impl Draft {
                 }
                 Ok(sid) => self.config.my_sid = Some(sid),
             },
+        }
+        if let Some(sid) = self.config.my_sid.filter(|sid| self.config.extended_types && sid.0 > 254) {
+            let reason = format!("server id {sid} is above 254, where sessions could not be told from TTLs");
+            self.error("extendedTypesEnabled", reason, "give the server a smaller id, or leave the line out");
         }
         let Some(sid) = self.config.my_sid else {
             self.config.role = self.config.peer_type.unwrap_or_default();

@@ -214,6 +214,28 @@ fn tuning_keys_are_taken_from_the_file_and_from_properties() {
 }
 
 #[test]
+fn properties_are_read_as_java_decodes_them_and_switches_as_the_original_means_them() {
+    let text = format!("{ARTICLE}jute.maxbuffer=0x9fffff\nsnapCount=#10\nleaderServes=maybe\ntickTime=010\n");
+    let (c, _) = good(&text, "1");
+    assert_eq!((c.jute_max_buffer, c.snap_count, c.leader_serves, c.tick_ms), (0x9f_ffff, 16, true, 10));
+    let (c, _) = good(&format!("{ARTICLE}DigestAuthenticationProvider.enabled=false\n"), "1");
+    assert!(!c.digest_auth);
+    let (_, warnings) = good(&format!("{ARTICLE}digest.enabled=false\n"), "1");
+    assert!(warnings[0].contains("always computed"), "{warnings:?}");
+    let errors = bad(&format!("{ARTICLE}DigestAuthenticationProvider.digestAlg=SHA-256\n"), "1");
+    assert!(errors[0].contains("would shut its owner out"), "{errors:?}");
+    let errors = bad(&format!("{ARTICLE}extendedTypesEnabled=true\nserver.255=h:1:2\n"), "255");
+    assert!(errors.iter().any(|e| e.contains("above 254")), "{errors:?}");
+}
+
+#[test]
+fn a_file_in_another_encoding_is_read() {
+    let text = text_of(b"# gr\xf6\xdfe\ntickTime=7\n".to_vec());
+    assert_eq!(text, "# größe\ntickTime=7\n");
+    assert_eq!(text_of("# größe".into()), "# größe");
+}
+
+#[test]
 fn the_client_address_of_the_server_line_wins_and_must_not_contradict() {
     let text = "dataDir=/d\ninitLimit=1\nsyncLimit=1\nserver.1=h:1:2;2181\nserver.2=i:1:2;10.0.0.2:2181\n\
         server.3=j:1:2;[::1]:2182\n";

@@ -6,7 +6,7 @@ use super::fs_disk::{Directories, FsDisk};
 use super::hot_loop::Listeners;
 use super::logging;
 use crate::auth::AuthRules;
-use crate::config::{Draft, DynamicFile, MyId, ServerConfig};
+use crate::config::{Draft, DynamicFile, MyId, ServerConfig, text_of};
 use crate::ids::Sid;
 use crate::limits;
 use crate::server::{ConfFacts, PeerAddress, ServerParts, Settings, VERSION};
@@ -78,7 +78,7 @@ fn find_config(options: &ServeOptions) -> Result<PathBuf> {
 }
 
 fn read_text(path: &Path, what: &str) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| {
+    fs::read(path).map(text_of).map_err(|e| {
         ServeFailure::new(exit_code::CONFIG, format!("cannot read {what} {}: {e}", path.display()))
     })
 }
@@ -307,6 +307,11 @@ fn peers(config: &ServerConfig) -> std::collections::BTreeMap<Sid, PeerAddress> 
     config.members.members.iter().map(member).collect()
 }
 
+/// A limit in KB; 0 and below are none.
+fn kb(limit: i64) -> Option<u64> {
+    u64::try_from(limit).ok().filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024))
+}
+
 /// Hands configuration and database to the server.
 pub(super) fn server_parts(
     config: &ServerConfig,
@@ -332,7 +337,8 @@ pub(super) fn server_parts(
     };
     let storage = StorageOptions {
         snap_count: config.snap_count,
-        snap_bytes: u64::try_from(config.snap_size_limit_kb).unwrap_or(u64::MAX >> 10).saturating_mul(1024),
+        snap_bytes: kb(config.snap_size_limit_kb).unwrap_or(u64::MAX),
+        log_bytes: kb(config.txn_log_size_limit_kb),
         prealloc_bytes: config.prealloc_bytes,
         force_sync: config.force_sync,
         purge: (config.autopurge.retain as usize, config.autopurge.interval_ms),
@@ -354,7 +360,7 @@ pub(super) fn server_parts(
         leader_serves: config.leader_serves,
         rules: AuthRules {
             super_digest: config.super_digest.clone(),
-            digest: true,
+            digest: config.digest_auth,
             skip_acl: config.skip_acl,
         },
         whitelist: config.whitelist.clone(),

@@ -270,7 +270,7 @@ impl Server {
     }
 
     /// Carries out what Zab wants, until it wants nothing more.
-    fn drain(&mut self, now: Now, out: &mut Vec<Action>) {
+    pub(super) fn drain(&mut self, now: Now, out: &mut Vec<Action>) {
         while !self.zab_out.is_empty() {
             for action in std::mem::take(&mut self.zab_out) {
                 self.carry_out(now, action, out);
@@ -411,7 +411,7 @@ impl Server {
     /// The end of a turn: everything gathered leaves at once.
     fn flush(&mut self, now: Now, out: &mut Vec<Action>) {
         self.zab.on_turn_end();
-        self.pump_transfers();
+        self.pump_transfers(now, out);
         self.links.flush(out);
         self.flush_clients(out);
         self.storage.flush(now.mono, &mut self.batches);

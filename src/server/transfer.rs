@@ -127,12 +127,17 @@ impl Server {
     }
 
     /// The next slice of everything that is on the move.
-    pub(super) fn pump_transfers(&mut self) {
+    pub(super) fn pump_transfers(&mut self, now: Now, out: &mut Vec<Action>) {
+        let mut too_slow = Vec::new();
         for id in self.links.sending() {
             let Some(link) = self.links.get_mut(id) else { continue };
             let Some(sending) = &mut link.sending else { continue };
-            let hurry = self.tree.saved_bytes() > SAVED_BYTES_MAX
-                && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
+            let saved = self.tree.saved_bytes(sending.cursor);
+            if saved + sending.behind.len() > limits::PEER_OUT_BYTES_MAX {
+                too_slow.push(id);
+                continue;
+            }
+            let hurry = saved > SAVED_BYTES_MAX && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
             if !sending.drained && !hurry {
                 continue;
             }
@@ -146,6 +151,15 @@ impl Server {
                 }
             }
         }
+        for id in too_slow {
+            let text = "a learner takes its snapshot too slowly; it will synchronise again".into();
+            out.push(Action::Log(Level::Warn, text));
+            if let Some(cursor) = self.links.close(id, out) {
+                self.tree.close_cursor(cursor);
+            }
+            self.zab_input(now, Input::LinkDown(id));
+            self.drain(now, out);
+        }
         self.pump_snapshot();
     }
 
@@ -156,9 +170,7 @@ impl Server {
             self.snapshot_cursor = Some(self.tree.open_cursor(self.sessions.iter()));
         }
         let Some(cursor) = self.snapshot_cursor else { return };
-        while self.storage.snapshot_has_room()
-            || (self.tree.saved_bytes() > SAVED_BYTES_MAX && self.snapshot_cursor.is_some())
-        {
+        while self.storage.snapshot_has_room() || self.tree.saved_bytes(cursor) > SAVED_BYTES_MAX {
             let mut body = Vec::with_capacity(SLICE + 4096);
             let border = self.tree.cursor_border(cursor);
             let done = self.tree.read_cursor(cursor, SLICE, &mut body);

@@ -47,6 +47,8 @@ pub struct StorageOptions {
     pub snap_count: u64,
     /// Log bytes between snapshots, about.
     pub snap_bytes: u64,
+    /// Log bytes after which a new segment begins; `None` is only when it is full or a snapshot is taken.
+    pub log_bytes: Option<u64>,
     /// Length of pre-zeroed segments.
     pub prealloc_bytes: u64,
     /// Whether the log is synced at all (`forceSync=no` is for those who know).
@@ -158,7 +160,7 @@ impl Storage {
         let snapshot_due = due(&options, &mut prng);
         let next_purge = Millis(options.purge.1);
         Storage {
-            log: LogEnd::new(recovered.segment, options.force_sync),
+            log: LogEnd::new(recovered.segment, options.force_sync, options.log_bytes),
             queue: VecDeque::new(),
             log_flight: None,
             cutting: false,

@@ -57,12 +57,15 @@ pub(super) struct LogEnd {
     pub(super) roll: bool,
     /// Sync what is written.
     pub(super) force_sync: bool,
+    /// Begin a new segment behind this offset.
+    bytes_max: Option<u64>,
     gather: Gather,
 }
 
 impl LogEnd {
-    pub(super) fn new(segment: Option<Segment>, force_sync: bool) -> LogEnd {
-        LogEnd { segment, spare: None, taken: None, roll: false, force_sync, gather: Gather::default() }
+    pub(super) fn new(segment: Option<Segment>, force_sync: bool, bytes_max: Option<u64>) -> LogEnd {
+        let (spare, taken, roll, gather) = (None, None, false, Gather::default());
+        LogEnd { segment, spare, taken, roll, force_sync, bytes_max, gather }
     }
 
     /// Adds a record; operations for what was gathered before come first when a segment ends here.
@@ -70,7 +73,8 @@ impl LogEnd {
         let size = (proposal.bytes.len() + txn_log::RECORD_OVERHEAD) as u64;
         // A file that grows pays the allocation on every sync: leave it for a spare that is ready.
         let slow = self.spare.is_some() && self.segment.is_some_and(|s| s.zeroed.is_none());
-        if self.roll || slow || !self.segment.is_some_and(|s| s.has_room(size)) {
+        let long = self.segment.is_some_and(|s| self.bytes_max.is_some_and(|max| s.offset >= max));
+        if self.roll || slow || long || !self.segment.is_some_and(|s| s.has_room(size)) {
             self.finish(ops);
             self.begin(proposal.zxid);
         }

@@ -37,6 +37,7 @@ struct Cursor {
     end: u32,
     /// Records of unvisited slots as of the border; `None` for slots that held nothing.
     saved: BTreeMap<u32, Option<Box<[u8]>>>,
+    saved_bytes: usize,
     done: bool,
 }
 
@@ -52,7 +53,6 @@ impl Cursor {
 pub(super) struct Cursors {
     open: BTreeMap<CursorId, Cursor>,
     opened: u64,
-    saved_bytes: usize,
 }
 
 impl Tree {
@@ -75,6 +75,7 @@ impl Tree {
             next: 0,
             end: self.arena.end(),
             saved: BTreeMap::new(),
+            saved_bytes: 0,
             done: false,
         };
         let id = CursorId(self.cursors.opened);
@@ -117,7 +118,7 @@ impl Tree {
             steps -= 1;
             match cursor.saved.remove(&index) {
                 Some(Some(record)) => {
-                    self.cursors.saved_bytes -= record.len();
+                    cursor.saved_bytes -= record.len();
                     out.extend_from_slice(&record);
                 }
                 Some(None) => {}
@@ -140,15 +141,12 @@ impl Tree {
 
     /// Closes a cursor and forgets what was saved for it.
     pub fn close_cursor(&mut self, id: CursorId) {
-        if let Some(cursor) = self.cursors.open.remove(&id) {
-            let bytes: usize = cursor.saved.values().flatten().map(|r| r.len()).sum();
-            self.cursors.saved_bytes -= bytes;
-        }
+        self.cursors.open.remove(&id);
     }
 
-    /// Bytes of records that are saved for cursors now; the caller may close one that grows too dear.
-    pub fn saved_bytes(&self) -> usize {
-        self.cursors.saved_bytes
+    /// Bytes of records that are saved for a cursor now; the caller may close one that grows too dear.
+    pub fn saved_bytes(&self, id: CursorId) -> usize {
+        self.cursors.open.get(&id).map_or(0, |c| c.saved_bytes)
     }
 
     fn put_record(&self, _index: u32, node: &Node, path: &[u8], out: &mut Vec<u8>) {
@@ -169,7 +167,7 @@ impl Tree {
         let mut record = Vec::new();
         self.put_record(index, self.arena.node(index), &path, &mut record);
         for cursor in self.cursors.open.values_mut().filter(|c| c.wants(index)) {
-            self.cursors.saved_bytes += record.len();
+            cursor.saved_bytes += record.len();
             cursor.saved.insert(index, Some(record.clone().into_boxed_slice()));
         }
     }

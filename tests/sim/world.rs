@@ -34,13 +34,14 @@ pub(crate) struct Options {
     pub(crate) slow_disk: bool,
     pub(crate) snap_count: u64,
     pub(crate) prealloc: u64,
+    pub(crate) log_bytes: Option<u64>,
     /// The directories begin with Apache's `initialize`; else the voters must find each other new.
     pub(crate) initialised: bool,
 }
 
 impl Options {
     pub(crate) fn draw(prng: &mut Prng) -> Options {
-        Options {
+        let mut options = Options {
             voters: [1, 3, 3, 3, 5][prng.below(5) as usize],
             observers: [0, 0, 1, 2][prng.below(4) as usize],
             clients: prng.between(1, 4),
@@ -52,8 +53,12 @@ impl Options {
             slow_disk: prng.chance(1, 3),
             snap_count: [4, 20, 100][prng.below(3) as usize],
             prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
+            log_bytes: None,
             initialised: prng.chance(1, 2),
-        }
+        };
+        // Not drawn: what older seeds meet stays what it was.
+        options.log_bytes = (options.clients == 2).then_some(3000);
+        options
     }
 }
 
@@ -263,6 +268,7 @@ impl World {
             storage: StorageOptions {
                 snap_count: self.options.snap_count,
                 snap_bytes: u64::MAX,
+                log_bytes: self.options.log_bytes,
                 prealloc_bytes: self.options.prealloc,
                 force_sync: true,
                 purge: (3, 5000),
