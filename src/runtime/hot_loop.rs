@@ -27,6 +27,8 @@ const CLIENTS: Token = Token(1);
 const ELECTION: Token = Token(2);
 const QUORUM: Token = Token(3);
 const FIRST_STREAM: usize = 16;
+/// When a listener that could not accept is asked again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Bytes read from one stream before the others have their turn.
 const READ_SLICE: usize = 256 << 10;
 /// How long a closed stream may take to hear of its end.
@@ -81,7 +83,7 @@ pub(super) struct HotLoop {
     stopping: bool,
     resolved: Receiver<(LinkId, Option<SocketAddr>)>,
     resolver: Sender<(LinkId, Option<SocketAddr>)>,
-    /// When dials and closing streams are given up.
+    /// When dials and closing streams are given up, and listeners asked again.
     deadlines: BTreeSet<(Instant, usize)>,
     /// Clients that are not read while too many requests are in flight, and whether each had a turn since.
     waiting: Vec<(usize, bool)>,
@@ -221,7 +223,7 @@ impl HotLoop {
             self.stopping = true;
             self.server.handle(now, Event::Stop, actions);
         }
-        self.expire_dials(actions);
+        self.expire(actions);
         if !self.server.is_full() {
             // Those who had no turn since they had to wait come first.
             let (served, hungry): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(_, served)| *served);
@@ -273,7 +275,9 @@ impl HotLoop {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(e) => {
-                    logging::warn(&format!("accept: {e}"));
+                    // Most likely out of file descriptors. No event will tell of who waits already.
+                    logging::warn(&format!("accept: {e}; trying again"));
+                    self.deadlines.insert((Instant::now() + ACCEPT_RETRY, token.0));
                     return;
                 }
             };
@@ -595,10 +599,14 @@ impl HotLoop {
         self.server.handle(self.now(), Event::PeerDialFailed { link, refused }, actions);
     }
 
-    fn expire_dials(&mut self, actions: &mut Vec<Action>) {
+    fn expire(&mut self, actions: &mut Vec<Action>) {
         let now = Instant::now();
         while self.deadlines.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, token)) = self.deadlines.pop_first() else { break };
+            if token < FIRST_STREAM {
+                self.accept(Token(token), actions);
+                continue;
+            }
             let dialling = match self.streams.get(&token) {
                 Some((Who::Dialling(link), _)) => Some(*link),
                 Some((_, stream)) if stream.closing => None,

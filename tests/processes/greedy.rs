@@ -109,6 +109,27 @@ fn a_connection_whose_end_never_arrived_is_closed() {
     });
 }
 
+/// Whoever waits in the backlog while the server has no file descriptor left is served when it has.
+#[test]
+fn a_server_out_of_file_descriptors_accepts_again() {
+    let ensemble = Ensemble::standalone("descriptors", "");
+    let server = &ensemble.servers[0];
+    let open = until("its files are counted", || server.metric("zk_open_file_descriptor_count"));
+    let limit = open.parse::<u64>().unwrap() + 4;
+    let pid = rustix::process::Pid::from_raw(server.pid() as i32);
+    let limits = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limits).unwrap();
+    let idle: Vec<_> = (0..10).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    let mut last = TcpStream::connect(server.address()).unwrap();
+    last.write_all(b"ruok").unwrap();
+    until("it says that it cannot accept", || server.said().contains("trying again").then_some(()));
+    drop(idle);
+    last.set_read_timeout(Some(crate::state::DEADLINE)).unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "imok");
+}
+
 fn read_frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut len = [0; 4];
     stream.read_exact(&mut len)?;
