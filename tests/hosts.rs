@@ -151,7 +151,8 @@ fn an_interrupted_conversion_is_completed_by_the_next_run() {
     // Killed after each of its first steps in turn; the last run goes through.
     for wait_for in ["[1/3]", "[2/3]", "[1/", "[1/"] {
         use std::io::BufRead as _;
-        let words = [env!("CARGO_BIN_EXE_zkctl"), "add-observer", "zk3", "--yes"];
+        let program = world::program();
+        let words = [program.as_str(), "add-observer", "zk3", "--yes"];
         let mut child = world.operator_command(&words).spawn().unwrap();
         let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
         for line in stderr.lines() {

@@ -54,6 +54,11 @@ impl Done {
     }
 }
 
+/// The program that the operator types: the one just built, or a release build to be measured.
+pub(crate) fn program() -> String {
+    std::env::var("ZKCTL_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_zkctl").to_owned())
+}
+
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
@@ -313,7 +318,8 @@ impl World {
 
     /// Runs `zkctl` as the operator types it.
     pub(crate) fn zkctl(&self, line: &str) -> Done {
-        let words: Vec<&str> = [env!("CARGO_BIN_EXE_zkctl")].into_iter().chain(line.split(' ')).collect();
+        let program = program();
+        let words: Vec<&str> = [program.as_str()].into_iter().chain(line.split(' ')).collect();
         let begun = Instant::now();
         let output = self.operator_command(&words).output().unwrap();
         let done = Done {
