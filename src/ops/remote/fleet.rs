@@ -165,18 +165,18 @@ async fn ask_for_facts(
 /// The nodes in the inventory's order, each with what its host said.
 fn views(ensemble: &Ensemble, found: &BTreeMap<Target, Result<HostFacts, String>>) -> Vec<NodeView> {
     let view = |node: &Node| {
-        let nothing = |reason: String| (false, String::new(), Err(Unreachable { reason }));
-        let (systemd, arch, facts) = match found.get(&Target::of(ensemble, node)) {
+        let nothing = |reason: String| (false, String::new(), 0, Err(Unreachable { reason }));
+        let (systemd, arch, uid, facts) = match found.get(&Target::of(ensemble, node)) {
             Some(Ok(host)) => {
                 let facts = host.nodes.iter().find(|f| f.name == node.name).cloned();
                 let missing =
                     || Unreachable { reason: format!("{}: no facts about {}", node.host, node.name) };
-                (host.systemd, host.arch.clone(), facts.ok_or_else(missing))
+                (host.systemd, host.arch.clone(), host.uid, facts.ok_or_else(missing))
             }
             Some(Err(reason)) => nothing(reason.clone()),
             None => nothing(format!("{}: not connected", node.host)),
         };
-        NodeView { node: node.clone(), systemd, arch, facts }
+        NodeView { node: node.clone(), systemd, arch, uid, facts }
     };
     ensemble.nodes.iter().map(view).collect()
 }

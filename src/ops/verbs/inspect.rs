@@ -10,8 +10,8 @@ use crate::ops::render::Renderer;
 use crate::ops::run::ASK;
 use crate::ops::status::{Status, status};
 
-/// A dead host may cost this much.
-const CONNECT: Duration = Duration::from_secs(2);
+/// A dead host may cost two seconds in all, starting and showing included.
+const CONNECT: Duration = Duration::from_millis(1800);
 
 /// `status`: everything is asked in parallel.
 pub async fn show(context: &Context) -> Result<Status, Failure> {
