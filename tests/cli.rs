@@ -241,6 +241,7 @@ fn a_plan_changes_nothing_and_nothing_prompts_without_a_terminal() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["plan"]["steps"][1]["step"], "start-together");
     assert_eq!(json["done"], false);
+    assert!(stderr(&output).ends_with("dry run: nothing was changed\n"), "{}", stderr(&output));
     let output = place.run(&["deploy"]);
     assert_eq!(code(&output), 9);
     assert!(stderr(&output).contains("pass --yes"), "{}", stderr(&output));
@@ -257,6 +258,12 @@ fn unknown_nodes_come_with_a_suggestion() {
         assert_eq!(code(&output), 2, "{arguments:?}");
         assert!(stderr(&output).contains("did you mean zk2?"), "{}", stderr(&output));
     }
+    // Another number is no slip: it is a node that is not there yet.
+    let said = stderr(&place.run(&["add-observer", "zk4"]));
+    assert!(said.contains("nodes: zk1, zk2, zk3; to add it: zkctl add-observer zk4 --host HOST"), "{said}");
+    assert!(!said.contains("did you mean"), "{said}");
+    let said = stderr(&place.run(&["promote", "zk4"]));
+    assert!(said.ends_with("nodes: zk1, zk2, zk3\n\n") || said.ends_with("nodes: zk1, zk2, zk3\n"), "{said}");
 }
 
 #[test]

@@ -340,8 +340,8 @@ fn announce(views: &[NodeView], list: &MemberList, plan: &mut Plan) {
         let tolerated = |l: &MemberList| l.voters().count().saturating_sub(l.majority());
         if tolerated(list) < tolerated(&old) && tolerated(list) == 0 {
             plan.notes.push(
-                "no failure is tolerated any more: if any voter stops, writes stop. Adding a new node as an observer \
-                 and keeping the voters is nearly always better"
+                "if any voter stops then, writes stop: adding a new node as an observer and keeping the voters is \
+                 nearly always better"
                     .into(),
             );
         }

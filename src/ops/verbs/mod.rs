@@ -17,7 +17,8 @@ pub use members::{AddObserver, add_observer, promote};
 
 use super::event::{Approval, Approver, Event, Question, Reporter};
 use super::failure::{Failure, exit};
-use super::inventory::{self, Inventory, locate};
+use super::inventory::{self, Ensemble, Inventory, locate};
+use crate::config::nearest;
 
 /// What every verb works with.
 #[derive(Clone)]
@@ -67,6 +68,20 @@ impl Context {
             }
         }
     }
+}
+
+/// A node that the inventory does not have: those it has, and the one that was probably meant. Names that
+/// differ in their number only are no slip: whoever types zk4 does not mean zk1.
+fn no_such_node(ensemble: &Ensemble, name: &str) -> Failure {
+    let names: Vec<&str> = ensemble.nodes.iter().map(|n| n.name.as_str()).collect();
+    let near = nearest(name, names.iter().copied().filter(|n| stem(n) != stem(name)));
+    let near = near.map(|n| format!("did you mean {n}? ")).unwrap_or_default();
+    let next = format!("{near}nodes: {}", names.join(", "));
+    Failure::new(exit::USAGE, format!("there is no node {name} in the inventory")).next(next)
+}
+
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 /// Who holds a lock, for whoever finds it taken.
