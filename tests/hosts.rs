@@ -343,6 +343,25 @@ fn the_article_s_scripts_go_on_working() {
     assert!(script("status").ends_with("Error contacting service. It is probably not running.\ncode 1\n"));
     assert!(script("start").ends_with("Starting zookeeper ... STARTED\ncode 0\n"));
     assert!(script("start").contains("Starting zookeeper ... already running as process "));
+    // Cleaning up keeps what it is told to keep, and what that needs.
+    let clean = |arguments: &str| {
+        world.on("zk1", &format!("/data/server/zk1/bin/zkCleanup.sh {arguments} 2>&1; echo \"code $?\""))
+    };
+    assert!(clean("-n 2").ends_with("value should be greater than or equal to 3\ncode 1\n"));
+    let data = "/data/server/zk1/data/version-2";
+    world.on(
+        "zk1",
+        &format!("cd {data} && ls -d snapshot.0 && for z in 1 2 3; do cp snapshot.0 snapshot.$z; done"),
+    );
+    let said = clean("/data/server/zk1/txlog /data/server/zk1/data -n 4");
+    assert_eq!(said, "code 0\n");
+    let said = clean("-n 3");
+    assert!(
+        said.starts_with("Removing file: 20")
+            && said.ends_with("Z\t/data/server/zk1/data/version-2/snapshot.0\ncode 0\n"),
+        "{said}"
+    );
+    assert_eq!(clean("-n 3"), "code 0\n");
     // The script that loops over hosts with ssh, as it stands in the article.
     world.write(
         "zk.sh",

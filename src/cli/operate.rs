@@ -155,9 +155,12 @@ async fn dispatch(arguments: &Arguments, context: &Context, screen: &Screen) -> 
         Verb::Stop(wanted) => {
             control(context, verbs::Verb::Stop, &wanted.control, wanted.force, screen).await
         }
-        Verb::Serve(_) | Verb::Lint(_) | Verb::Bench(_) | Verb::Probe { .. } | Verb::Host(_) => {
-            Ok(exit::USAGE)
-        }
+        Verb::Serve(_)
+        | Verb::Lint(_)
+        | Verb::Purge(_)
+        | Verb::Bench(_)
+        | Verb::Probe { .. }
+        | Verb::Host(_) => Ok(exit::USAGE),
     }
 }
 

@@ -53,7 +53,10 @@ const MY_ID: &str = "myid.j2";
 const UNIT: &str = "zkctl.service.j2";
 
 /// The scripts that stand beside the binary, with the original's names.
-pub const SCRIPTS: &[(&str, &str)] = &[("zkServer.sh", include_str!("../../templates/zkServer.sh"))];
+pub const SCRIPTS: &[(&str, &str)] = &[
+    ("zkServer.sh", include_str!("../../templates/zkServer.sh")),
+    ("zkCleanup.sh", include_str!("../../templates/zkCleanup.sh")),
+];
 
 /// Lines that every zoo.cfg gets unless the inventory says otherwise, in this order.
 const SETTINGS: &[(&str, &str)] = &[
