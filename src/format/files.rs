@@ -30,18 +30,19 @@ pub fn all(names: &[String], prefix: &str) -> Vec<Zxid> {
 /// Never fewer snapshots than these are kept, as the original insists.
 pub const RETAIN_MIN: usize = 3;
 
-/// What goes, given the valid snapshots and the log segments, both ascending: snapshots older than
-/// the newest `retain` valid ones, and segments whose records all lie at or below the oldest kept one.
-pub fn superfluous(valid: &[Zxid], logs: &[Zxid], retain: usize) -> (Vec<Zxid>, Vec<Zxid>) {
+/// What goes, given the snapshots (and whether each is whole) and the log segments, both ascending: snapshots
+/// older than the newest `retain` whole ones, and segments whose records all lie at or below the oldest of these.
+pub fn superfluous(snapshots: &[(Zxid, bool)], logs: &[Zxid], retain: usize) -> (Vec<Zxid>, Vec<Zxid>) {
     let retain = retain.max(RETAIN_MIN);
-    if valid.len() <= retain {
+    let mut kept = snapshots.iter().rev().filter(|(_, whole)| *whole).map(|(zxid, _)| *zxid);
+    let Some(oldest) = kept.nth(retain - 1) else { return (Vec::new(), Vec::new()) };
+    let old: Vec<Zxid> = snapshots.iter().map(|(zxid, _)| *zxid).filter(|zxid| *zxid < oldest).collect();
+    if old.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let (old, kept) = valid.split_at(valid.len() - retain);
-    let oldest = kept[0];
     // The segment that begins at or before the oldest kept snapshot may reach beyond it.
     let needed_from = logs.partition_point(|first| *first <= oldest).saturating_sub(1);
-    (old.to_vec(), logs[..needed_from].to_vec())
+    (old, logs[..needed_from].to_vec())
 }
 
 #[cfg(test)]
@@ -61,16 +62,33 @@ mod tests {
         all.iter().copied().map(Zxid).collect()
     }
 
+    fn whole(all: &[u64]) -> Vec<(Zxid, bool)> {
+        all.iter().map(|zxid| (Zxid(*zxid), true)).collect()
+    }
+
     #[test]
     fn every_log_that_a_kept_snapshot_needs_stays() {
-        let (snapshots, logs) = superfluous(&z(&[10, 20, 30, 40]), &z(&[1, 9, 15, 25, 35]), 3);
+        let (snapshots, logs) = superfluous(&whole(&[10, 20, 30, 40]), &z(&[1, 9, 15, 25, 35]), 3);
         assert_eq!(snapshots, z(&[10]));
         assert_eq!(logs, z(&[1, 9]), "log.15 may reach beyond snapshot.20");
     }
 
     #[test]
     fn fewer_than_three_are_never_left() {
-        assert_eq!(superfluous(&z(&[1, 2, 3]), &z(&[1]), 1), (vec![], vec![]));
-        assert_eq!(superfluous(&z(&[1, 2, 3, 4]), &z(&[1]), 1), (z(&[1]), vec![]));
+        assert_eq!(superfluous(&whole(&[1, 2, 3]), &z(&[1]), 1), (vec![], vec![]));
+        assert_eq!(superfluous(&whole(&[1, 2, 3, 4]), &z(&[1]), 1), (z(&[1]), vec![]));
+    }
+
+    #[test]
+    fn one_that_is_not_whole_does_not_count_and_goes_when_it_is_older_than_those_kept() {
+        let mut snapshots = whole(&[5, 10, 20, 30, 40]);
+        (snapshots[0].1, snapshots[3].1) = (false, false);
+        assert_eq!(superfluous(&snapshots, &[], 3), (z(&[5]), vec![]));
+        snapshots[1].1 = false;
+        assert_eq!(
+            superfluous(&snapshots, &[], 3),
+            (vec![], vec![]),
+            "two whole ones are too few to drop any"
+        );
     }
 }

@@ -8,19 +8,17 @@ use crate::format::snapshot;
 /// Deletes it. Snapshots that are not whole are not counted (ZOOKEEPER-3231) and, when
 /// older than the oldest kept one, go too.
 pub(super) fn purge(disk: &mut dyn Disk, retain: usize) -> Result<(), DiskError> {
-    let mut valid = Vec::new();
+    let mut found = Vec::new();
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot") {
         let file = FileRef::data(names::snapshot_name(zxid));
         let Some(len) = disk.len(&file)? else { continue };
         let mut tail = [0; snapshot::END_MARK.len()];
         let from = len.saturating_sub(tail.len() as u64);
         let read = disk.read(&file, from, &mut tail)?;
-        if snapshot::is_complete(&tail[..read]) {
-            valid.push(zxid);
-        }
+        found.push((zxid, snapshot::is_complete(&tail[..read])));
     }
     let logs = names::all(&disk.list(Dir::Log)?, "log");
-    let (snapshots, segments) = superfluous(&valid, &logs, retain);
+    let (snapshots, segments) = superfluous(&found, &logs, retain);
     for zxid in snapshots {
         disk.remove(&FileRef::data(names::snapshot_name(zxid)))?;
     }

@@ -60,14 +60,12 @@ pub fn find(directories: &[PathBuf], retain: usize) -> Result<Vec<PathBuf>, Purg
         collect(&directory, &mut snapshots, &mut logs)?;
         seen.push(directory);
     }
-    let mut valid = Vec::new();
+    let mut found = Vec::new();
     for (zxid, path) in &snapshots {
-        if is_whole(path)? {
-            valid.push(*zxid);
-        }
+        found.push((*zxid, is_whole(path)?));
     }
     let segments: Vec<Zxid> = logs.keys().copied().collect();
-    let (old, unneeded) = superfluous(&valid, &segments, retain);
+    let (old, unneeded) = superfluous(&found, &segments, retain);
     let of = |files: &Files, zxids: Vec<Zxid>| -> Vec<PathBuf> {
         zxids.iter().filter_map(|zxid| files.get(zxid).cloned()).collect()
     };
@@ -124,7 +122,9 @@ mod tests {
         for zxid in ["a", "14", "1e", "28"] {
             fs::write(root.join(format!("data/version-2/snapshot.{zxid}")), snapshot::END_MARK).unwrap();
         }
-        fs::write(root.join("data/version-2/snapshot.19"), "cut").unwrap();
+        for zxid in ["5", "19"] {
+            fs::write(root.join(format!("data/version-2/snapshot.{zxid}")), "cut").unwrap();
+        }
         for zxid in ["1", "9", "f", "19", "23"] {
             fs::write(root.join(format!("txlog/version-2/log.{zxid}")), "").unwrap();
         }
@@ -139,10 +139,12 @@ mod tests {
     fn what_a_kept_snapshot_needs_stays_and_one_that_is_not_whole_does_not_count() {
         let (root, mut directories) = place("rule");
         let found = find(&directories, 3).unwrap();
-        assert_eq!(names(&found), ["snapshot.a", "log.1", "log.9"], "log.f may reach beyond snapshot.14");
+        let gone = ["snapshot.5", "snapshot.a", "log.1", "log.9"];
+        assert_eq!(names(&found), gone, "log.f may reach beyond snapshot.14");
         directories.reverse();
         assert_eq!(find(&directories, 3).unwrap(), found);
-        assert_eq!(find(&directories, 4).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(names(&find(&directories, 4).unwrap()), ["snapshot.5", "log.1"]);
+        assert_eq!(find(&directories, 5).unwrap(), Vec::<PathBuf>::new());
         for file in &found {
             assert!(remove(file).unwrap() > 0);
         }
