@@ -203,11 +203,14 @@ fn hosts_that_cannot_be_reached_say_why() {
     let done = loop {
         let done = world.zkctl("status");
         assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
-        if done.code != 11 || begun.elapsed() > Duration::from_secs(60) {
+        // While they elect, one may serve already and the other not yet.
+        let settled = done.stdout.contains("degraded: 2 of 3 voters serve");
+        if settled || begun.elapsed() > Duration::from_secs(60) {
             break done.expect(10);
         }
     };
     done.says("unreachable").says("degraded: 2 of 3 voters serve");
+    println!("a dead host: status took {} ms", done.took.as_millis());
     world.zkctl("deploy --yes").expect(4).says("zk3 cannot be reached").says("nothing was changed");
     world.cut("zk3", false);
 
