@@ -78,6 +78,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[test]
 fn the_first_command_brings_up_three_servers_and_the_client_works() {
     let place = Place::new("local", 43_100, "manager: process");
+    for verb in ["start", "restart"] {
+        let said = place.expect(verb, 8);
+        assert!(
+            said.contains("zk1, zk2, zk3 are not deployed yet") && said.contains("zkctl deploy"),
+            "{said}"
+        );
+    }
+    assert!(place.expect("status", 11).contains("nothing is deployed yet; `zkctl deploy` does it"));
     let said = place.expect("deploy inventories/local.yaml --yes", 0);
     assert!(said.contains("healthy: 3 of 3 voters serve"), "{said}");
     assert!(place.path.join(".zkctl/local/zk1/data/myid").is_file());
@@ -190,7 +198,8 @@ fn a_server_that_cannot_start_is_shown_with_what_it_said() {
     let misplaced = place.path.join(".zkctl/local/zk2/txlog/version-2/snapshot.5");
     fs::write(&misplaced, "").unwrap();
     let said = place.expect("start", 4);
-    for part in ["zk2: start failed", "the server ended at once (exit status: 3)", "dataLogDir", "next: "] {
+    for part in ["zk2: it did not start", "the server ended at once (exit status: 3)", "dataLogDir", "next: "]
+    {
         assert!(said.contains(part), "{part} in\n{said}");
     }
     let begun = Instant::now();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
+use super::purge::Purge;
 
 const ROOT_HELP: &str = "\
 {name} {version} - a ZooKeeper server, and the tool that operates ensembles of it
@@ -26,6 +27,7 @@ Operate it
 Run and check servers
   serve         Run a server in the foreground
   lint          Check zoo.cfg files, several together as one ensemble
+  purge         Delete snapshots and logs that nothing needs any more
   bench         Load servers and measure them
 {before-help}
 Options
@@ -215,6 +217,17 @@ Examples
 
 Exit code: 0 nothing wrong (there may be warnings), 3 errors.")]
     Lint(Lint),
+
+    /// Delete snapshots and logs that nothing needs any more
+    #[command(after_help = "\
+Examples
+  zkctl purge -c /data/server/zk1/conf/zoo.cfg -n 5
+  zkctl purge /data/server/zk1/data /data/server/zk1/txlog -n 3 --dry-run
+
+The newest COUNT whole snapshots stay, and every log that one of them needs.
+The server may be running; by itself it purges as autopurge.* in its zoo.cfg
+says. bin/zkCleanup.sh on the hosts takes the original's arguments.")]
+    Purge(Purge),
 
     /// Load servers and measure them
     #[command(after_help = "\

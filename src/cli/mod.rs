@@ -6,7 +6,7 @@
 //! | `serve` | `zkctl serve` |
 //! | `bench` | `zkctl bench` |
 //! | `operate` | the verbs that operate ensembles |
-//! | `lint` | `zkctl lint` |
+//! | `lint`, `purge` | `zkctl lint`, `zkctl purge` |
 //! | `hidden` | what the operator's side calls on hosts |
 //! | `show` | plans, status tables, JSON |
 //! | `progress` | events as they happen |
@@ -21,6 +21,7 @@ mod lint;
 mod operate;
 mod progress;
 mod prompt;
+mod purge;
 mod serve;
 mod show;
 
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     let code = match &arguments.verb {
         Verb::Serve(serve) => serve::run(serve),
         Verb::Lint(files) => lint::run(files),
+        Verb::Purge(purge) => purge::run(purge),
         Verb::Bench(bench) => bench::run(bench, arguments.output == Output::Json),
         Verb::Probe { request } => hidden::probe(request),
         Verb::Host(verb) => hidden::host(verb),

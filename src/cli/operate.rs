@@ -155,9 +155,12 @@ async fn dispatch(arguments: &Arguments, context: &Context, screen: &Screen) -> 
         Verb::Stop(wanted) => {
             control(context, verbs::Verb::Stop, &wanted.control, wanted.force, screen).await
         }
-        Verb::Serve(_) | Verb::Lint(_) | Verb::Bench(_) | Verb::Probe { .. } | Verb::Host(_) => {
-            Ok(exit::USAGE)
-        }
+        Verb::Serve(_)
+        | Verb::Lint(_)
+        | Verb::Purge(_)
+        | Verb::Bench(_)
+        | Verb::Probe { .. }
+        | Verb::Host(_) => Ok(exit::USAGE),
     }
 }
 
@@ -193,17 +196,22 @@ async fn control(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let options = ControlOptions { limit: wanted.limit.clone(), force, dry_run: wanted.dry_run };
-    if let Some(status) = verbs::control(context, verb, &options).await? {
-        print_status(&status, false, screen);
+    match verbs::control(context, verb, &options).await? {
+        Some(status) => print_status(&status, false, screen),
+        None => dry_run_said(),
     }
     Ok(0)
+}
+
+fn dry_run_said() {
+    err("dry run: nothing was changed\n");
 }
 
 fn print_status(status: &Status, wide: bool, screen: &Screen) {
     if screen.json {
         out(&show::json(status));
     } else {
-        out(&show::status(status, wide, screen.colour_out));
+        out(&show::status(status, wide, screen.colour_out, show::terminal_width()));
     }
 }
 
@@ -215,6 +223,7 @@ fn changed(outcome: &Outcome, change: &Change, screen: &Screen) -> u8 {
         out(&show::plan(&outcome.plan, screen.colour_out));
     }
     if change.dry_run {
+        dry_run_said();
         return if change.exit_code && !outcome.plan.is_empty() { exit::PENDING } else { 0 };
     }
     let Some(status) = &outcome.status else { return 0 };

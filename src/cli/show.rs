@@ -81,8 +81,38 @@ const COLUMNS: &[(&str, bool)] = &[
     ("UPTIME", false),
 ];
 
-/// A status for people.
-pub(super) fn status(status: &Status, wide: bool, colour: bool) -> String {
+/// What a narrow terminal does without, in this order.
+const SPARED: [&str; 6] = ["VERSION", "LATENCY", "CLIENTS", "UPTIME", "HOST", "ROLE"];
+
+/// A status for people, no wider than `width` where columns can be spared for that.
+pub(super) fn status(status: &Status, wide: bool, colour: bool, width: Option<u16>) -> String {
+    let mut shown: Vec<usize> =
+        COLUMNS.iter().enumerate().filter(|(_, (_, only_wide))| wide || !only_wide).map(|(i, _)| i).collect();
+    let fits = |shown: &[usize]| {
+        let widest = table(status, shown, false).lines().map(|line| line.trim_end().chars().count()).max();
+        width.is_none_or(|width| widest.unwrap_or(0) <= usize::from(width))
+    };
+    for spared in SPARED.iter().filter(|_| !wide) {
+        if fits(&shown) {
+            break;
+        }
+        shown.retain(|i| COLUMNS[*i].0 != *spared);
+    }
+    let mut out: String =
+        table(status, &shown, colour).lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    for row in status.nodes.iter().filter(|r| r.remark.is_some()) {
+        out.push_str(&format!("{}: {}\n", row.node, row.remark.as_deref().unwrap_or("")));
+    }
+    out.push_str(&format!("{}\n", status.summary));
+    out
+}
+
+/// The width of the terminal that stdout is.
+pub(super) fn terminal_width() -> Option<u16> {
+    Table::new().width()
+}
+
+fn table(status: &Status, shown: &[usize], colour: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if colour {
@@ -90,8 +120,6 @@ pub(super) fn status(status: &Status, wide: bool, colour: bool) -> String {
     } else {
         table.force_no_tty();
     }
-    let shown: Vec<usize> =
-        COLUMNS.iter().enumerate().filter(|(_, (_, only_wide))| wide || !only_wide).map(|(i, _)| i).collect();
     table.set_header(shown.iter().map(|i| COLUMNS[*i].0));
     for row in &status.nodes {
         let cells = cells(row);
@@ -111,12 +139,7 @@ pub(super) fn status(status: &Status, wide: bool, colour: bool) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut out: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    for row in status.nodes.iter().filter(|r| r.remark.is_some()) {
-        out.push_str(&format!("{}: {}\n", row.node, row.remark.as_deref().unwrap_or("")));
-    }
-    out.push_str(&format!("{}\n", status.summary));
-    out
+    table
 }
 
 fn tint(state: NodeState) -> Color {
@@ -194,4 +217,52 @@ pub(super) fn failure_json(failure: &Failure) -> String {
             "next": failure.next,
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::status::Health;
+
+    #[test]
+    fn a_narrow_terminal_gets_fewer_columns_and_no_broken_lines() {
+        let row = |node: &str| Row {
+            node: node.into(),
+            id: 1,
+            host: "192.168.10.126".into(),
+            role: "participant".into(),
+            mode: Some("follower".into()),
+            state: NodeState::Serving,
+            writes: Some(true),
+            write_ms: Some(1),
+            zxid: Some("0x100000006".into()),
+            clients: Some(1),
+            latency_ms: Some([0.0, 1.5, 3.0]),
+            version: Some("3.9.5-zkctl.0.1.0".into()),
+            uptime_ms: Some(1000),
+            client_port: 2181,
+            quorum_port: 2182,
+            election_port: 2183,
+            remark: None,
+        };
+        let all = Status {
+            schema: 1,
+            cluster: "c".into(),
+            health: Health::Healthy,
+            summary: "healthy".into(),
+            nodes: vec![row("zk1"), row("zk2")],
+        };
+        let header = |width: Option<u16>| {
+            let text = status(&all, false, false, width);
+            let widest = text.lines().map(|l| l.chars().count()).max().unwrap();
+            assert!(width.is_none_or(|w| widest <= w.into()), "{text}");
+            text.lines().next().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        let whole = "NODE ID HOST ROLE MODE STATE WRITES ZXID CLIENTS LATENCY VERSION UPTIME";
+        assert_eq!((header(None).as_str(), header(Some(200)).as_str()), (whole, whole));
+        assert_eq!(header(Some(110)), "NODE ID HOST ROLE MODE STATE WRITES ZXID CLIENTS LATENCY UPTIME");
+        assert_eq!(header(Some(80)), "NODE ID HOST ROLE MODE STATE WRITES ZXID");
+        assert_eq!(header(Some(60)), "NODE ID MODE STATE WRITES ZXID");
+        assert!(status(&all, true, false, Some(80)).starts_with("NODE  ID  HOST            CLIENT"));
+    }
 }

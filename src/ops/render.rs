@@ -53,7 +53,10 @@ const MY_ID: &str = "myid.j2";
 const UNIT: &str = "zkctl.service.j2";
 
 /// The scripts that stand beside the binary, with the original's names.
-pub const SCRIPTS: &[(&str, &str)] = &[("zkServer.sh", include_str!("../../templates/zkServer.sh"))];
+pub const SCRIPTS: &[(&str, &str)] = &[
+    ("zkServer.sh", include_str!("../../templates/zkServer.sh")),
+    ("zkCleanup.sh", include_str!("../../templates/zkCleanup.sh")),
+];
 
 /// Lines that every zoo.cfg gets unless the inventory says otherwise, in this order.
 const SETTINGS: &[(&str, &str)] = &[
@@ -175,7 +178,11 @@ fn context(ensemble: &Ensemble, node: &Node) -> Context {
 
 fn unit(node: &Node) -> BTreeMap<&'static str, String> {
     let paths = &node.paths;
-    let command: Vec<String> = serve_command(node).iter().map(|word| unit_word(word)).collect();
+    // systemd expands variables in arguments, not in the program's path.
+    let words = serve_command(node);
+    let (program, arguments) = words.split_at(1);
+    let escaped = arguments.iter().map(|word| word.replace('$', "$$"));
+    let command: Vec<String> = program.iter().cloned().chain(escaped).map(|word| unit_word(&word)).collect();
     let writable: Vec<String> =
         [&paths.dir, &paths.data, &paths.txlog, &paths.logs].iter().map(|p| unit_word(p)).collect();
     let wanted_by = match node.service.scope {
@@ -209,14 +216,14 @@ pub fn serve_command(node: &Node) -> Vec<String> {
     ]
 }
 
-/// A word of a unit file: quoted, specifiers and variables taken literally.
+/// A word of a unit file: quoted, specifiers taken literally.
 fn unit_word(word: &str) -> String {
     let plain =
         word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '=' | '@'));
     if plain {
         return word.to_owned();
     }
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{escaped}\"")
 }
 
@@ -353,6 +360,9 @@ mod tests {
                     /data/server/zk1/logs --state-file /data/server/zk1/run/server.json";
         assert!(unit.contains(exec), "{unit}");
         assert!(!unit.contains("\nUser="));
-        assert_eq!(unit_word("/a%b \"c\"$d"), "\"/a%%b \\\"c\\\"$$d\"");
+        assert_eq!(unit_word("/a%b \"c\"$d"), "\"/a%%b \\\"c\\\"$d\"");
+        let unit = rendered(&PROD.replace("/data/server ", "/data/$x "), "zk1").unit;
+        let exec = "ExecStart=\"/data/$x/zk1/bin/zkctl\" serve -c \"/data/$$x/zk1/conf/zoo.cfg\" --log-dir ";
+        assert!(unit.contains(exec) && unit.contains("ReadWritePaths=\"/data/$x/zk1\" "), "{unit}");
     }
 }

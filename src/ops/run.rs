@@ -349,7 +349,7 @@ impl Runner {
     pub(super) async fn each_node(
         &self,
         nodes: &[Node],
-        doing: &'static str,
+        (doing, failed): (&'static str, &'static str),
         request: fn(NodeSpec) -> Request,
     ) -> Result<(), Failure> {
         let names: Vec<String> = nodes.iter().map(|n| n.name.clone()).collect();
@@ -359,7 +359,7 @@ impl Runner {
             match runner.fleet.ask(runner.ensemble(), &node, None, &request, CONTROL).await {
                 Ok(Response::Started(started)) => Ok(format!("runs as process {}", started.pid)),
                 Ok(_) => Ok("done".into()),
-                Err(answer) => Err(runner.failure_at(&node, &format!("{doing} failed"), answer).await),
+                Err(answer) => Err(runner.failure_at(&node, failed, answer).await),
             }
         })
         .await

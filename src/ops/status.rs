@@ -146,18 +146,29 @@ pub fn status(ensemble: &Ensemble, views: &[NodeView]) -> Status {
         Health::Degraded => {
             format!("degraded: {up} of {voters} voters serve{leads}; writes are acknowledged")
         }
-        Health::NoQuorum => {
-            let needed = list.majority();
-            if up >= needed {
-                format!("NO QUORUM: {up} of {voters} voters serve, but no write is acknowledged")
-            } else {
-                format!(
-                    "NO QUORUM: {up} of {voters} voters serve, {needed} are needed; no write is acknowledged"
-                )
-            }
-        }
+        Health::NoQuorum => no_quorum(&nodes, up, voters, list.majority()),
     };
     Status { schema: 1, cluster: ensemble.name.clone(), health, summary, nodes }
+}
+
+/// Why no write is acknowledged, and what to do where that is plain.
+fn no_quorum(nodes: &[Row], up: usize, voters: usize, needed: usize) -> String {
+    let all = |state: NodeState| nodes.iter().all(|r| r.state == state);
+    if all(NodeState::NotDeployed) {
+        return "NO QUORUM: nothing is deployed yet; `zkctl deploy` does it".into();
+    }
+    if all(NodeState::Stopped) {
+        return "NO QUORUM: every node is stopped; `zkctl start` starts them".into();
+    }
+    if up >= needed {
+        return format!("NO QUORUM: {up} of {voters} voters serve, but no write is acknowledged");
+    }
+    let unseen = match nodes.iter().filter(|r| r.state == NodeState::Unreachable).count() {
+        0 => String::new(),
+        n if n == nodes.len() => ", as far as can be seen from here: no host can be reached".into(),
+        n => format!(", as far as can be seen from here: {n} of {} hosts cannot be reached", nodes.len()),
+    };
+    format!("NO QUORUM: {up} of {voters} voters serve, {needed} are needed; no write is acknowledged{unseen}")
 }
 
 fn row(view: &NodeView) -> Row {
@@ -261,6 +272,38 @@ mod tests {
         for (ms, text) in [(900, "0s"), (61_000, "1m01s"), (3_660_000, "1h01m"), (90_000_000, "1d01h")] {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn without_quorum_the_way_on_is_named() {
+        let text = "cluster: c\nnodes:\n- {name: a, id: 1, host: h1}\n- {name: b, id: 2, host: h2}\n\
+            - {name: d, id: 3, host: h3}\n";
+        let (ensemble, _) = crate::ops::inventory::parse("f", text, std::path::Path::new("/")).unwrap();
+        let summary = |facts: &[Option<NodeFacts>]| {
+            let gone = || crate::ops::remote::Unreachable { reason: "x".into() };
+            let views: Vec<NodeView> = ensemble
+                .nodes
+                .iter()
+                .zip(facts)
+                .map(|(node, facts)| NodeView {
+                    node: node.clone(),
+                    systemd: false,
+                    arch: String::new(),
+                    uid: 0,
+                    facts: facts.clone().ok_or_else(gone),
+                })
+                .collect();
+            status(&ensemble, &views).summary
+        };
+        let stopped = || Some(NodeFacts { zoo_cfg: Some(String::new()), ..NodeFacts::default() });
+        assert!(summary(&[stopped(), stopped(), stopped()]).ends_with("`zkctl start` starts them"));
+        let nothing = || Some(NodeFacts::default());
+        assert!(summary(&[nothing(), nothing(), nothing()]).ends_with("`zkctl deploy` does it"));
+        let start = "NO QUORUM: 0 of 3 voters serve, 2 are needed; no write is acknowledged";
+        assert_eq!(summary(&[stopped(), nothing(), stopped()]), start);
+        let unseen = |text: &str| format!("{start}, as far as can be seen from here: {text}");
+        assert_eq!(summary(&[None, None, None]), unseen("no host can be reached"));
+        assert_eq!(summary(&[stopped(), None, None]), unseen("2 of 3 hosts cannot be reached"));
     }
 
     #[test]

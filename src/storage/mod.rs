@@ -21,7 +21,6 @@ pub use disk::{
 pub use durable_mark::DurableMark;
 pub use log_reader::{End, LogReader, Record};
 pub use names::{log_name, parse as parse_name, snapshot_name};
-pub use purge::{RETAIN_MIN, plan as purge_plan};
 pub use recovery::{Recovered, RecoveryError, RecoveryOptions, initialise, recover};
 pub use segment::Segment;
 pub use snapshot_file::SnapshotSink;

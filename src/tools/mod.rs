@@ -1,3 +1,4 @@
 //! Tools beside the server: a load generator; log, snapshot and purge tools on `format`.
 
 pub mod bench;
+pub mod purge;

@@ -4,7 +4,7 @@
 //! links (the server's), what happens after (`leader`, `learner`), and the clock.
 //! The rules are FastLeaderElection's; its fixed 200 ms wait for better votes ends early when every
 //! voter was heard in this round or its link was refused or reset in this round, and no member is
-//! known to be an Apache server.
+//! known to be an Apache server. A voter that observes by its own list has no vote to wait for.
 
 use super::quorum::Majority;
 use crate::config::MemberList;
@@ -116,6 +116,8 @@ pub(super) struct Election {
     votes: BTreeMap<Sid, Heard>,
     established: BTreeMap<Sid, Heard>,
     gone: BTreeSet<Sid>,
+    /// Voters of our list that said, when they were heard last, that they observe by their own.
+    observing: BTreeSet<Sid>,
     new_voters: BTreeSet<Sid>,
     zkctl: BTreeMap<Sid, bool>,
     /// LOOKING notifications heard while we were not looking: the others noticed first. Their
@@ -142,6 +144,7 @@ impl Election {
             votes: BTreeMap::new(),
             established: BTreeMap::new(),
             gone: BTreeSet::new(),
+            observing: BTreeSet::new(),
             new_voters: BTreeSet::new(),
             zkctl: BTreeMap::new(),
             early: BTreeMap::new(),
@@ -311,11 +314,10 @@ impl Election {
             if n.state == PeerState::Looking {
                 steps.push(Step::Notify(from, answer));
             }
-            if let Some((_, followers)) = &mut self.elected {
-                followers.remove(&from);
-            }
+            self.on_observer(now, from, steps);
             return;
         }
+        self.observing.remove(&from);
         if !self.looking {
             self.note_follower(from, n);
             self.early.remove(&from);
@@ -338,6 +340,18 @@ impl Election {
             }
             PeerState::Following | PeerState::Leading => self.on_established(from, n, steps),
             PeerState::Observing => {}
+        }
+    }
+
+    /// A server without a vote was heard: nobody counts on it, and nobody waits for its vote.
+    fn on_observer(&mut self, now: Millis, from: Sid, steps: &mut Vec<Step>) {
+        if let Some((_, followers)) = &mut self.elected {
+            followers.remove(&from);
+        }
+        self.early.remove(&from);
+        if self.observing.insert(from) {
+            self.votes.remove(&from);
+            self.count(now, steps);
         }
     }
 
@@ -429,10 +443,9 @@ impl Election {
             return;
         }
         let until = *self.settle_until.get_or_insert(now + self.setup.settle_ms);
-        let all_heard = self
-            .others()
-            .iter()
-            .all(|s| self.gone.contains(s) || self.votes.get(s).is_some_and(|h| h.round == self.round));
+        let heard = |s: &Sid| self.votes.get(s).is_some_and(|h| h.round == self.round);
+        let silent = |s: &Sid| self.gone.contains(s) || self.observing.contains(s);
+        let all_heard = self.others().iter().all(|s| silent(s) || heard(s));
         let original_present = self.others().iter().any(|s| self.zkctl.get(s) != Some(&true));
         if now >= until || (all_heard && !original_present) {
             let followers = Election::agreeing(&self.votes, &mine);
@@ -571,6 +584,26 @@ mod tests {
         assert!(!second.deserted([Sid(1)].into_iter()), "a learner that is connected follows all the same");
         hear(&mut second, says(1, 2, 20, 1));
         assert!(!second.deserted(std::iter::empty()), "it came back");
+    }
+
+    #[test]
+    fn a_voter_that_observes_by_its_own_list_is_not_waited_for() {
+        let converted = |mut said: (Sid, Notification), role: &str| {
+            said.1.config = format!("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2{role}\n");
+            said
+        };
+        let mut first = election(1);
+        assert_eq!(hear(&mut first, converted(says(3, 3, 30, 1), ":observer")), None);
+        assert_eq!(hear(&mut first, says(2, 2, 20, 1)), Some(Sid(2)), "at once");
+        // In whichever order they are heard.
+        let mut first = election(1);
+        assert_eq!(hear(&mut first, says(2, 2, 20, 1)), None);
+        assert_eq!(hear(&mut first, converted(says(3, 3, 30, 1), ":observer")), Some(Sid(2)));
+        // Promoted again, it is.
+        let mut first = election(1);
+        hear(&mut first, converted(says(3, 3, 30, 1), ":observer"));
+        hear(&mut first, converted(says(3, 3, 5, 0), ""));
+        assert_eq!(hear(&mut first, says(2, 2, 20, 1)), None);
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) struct Writes {
     pub(crate) longest_gap_ms: u64,
 }
 
+/// Gaps that are worth a line of the test's output, ms.
+const NOTICED_MS: u64 = 100;
+
 /// The running process.
 pub(crate) struct Load {
     child: Child,
@@ -45,6 +48,9 @@ impl Load {
         let mut said = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         self.child.wait().unwrap();
+        for gap in said.lines().filter_map(|l| l.split_once("GAP ")) {
+            println!("{}", gap.1);
+        }
         let line = said.lines().find_map(|l| l.split_once("LOAD ")).unwrap_or_else(|| panic!("{said}")).1;
         let numbers: Vec<u64> = line.split(' ').map(|n| n.parse().unwrap()).collect();
         Writes { acknowledged: numbers[0], lost: numbers[1], longest_gap_ms: numbers[2] }
@@ -77,7 +83,8 @@ async fn drive(stop: &str) -> Writes {
     let root = format!("/load-{}", std::process::id());
     client.create(&root, b"", CreateMode::Persistent).await.unwrap();
     let mut writes = Writes::default();
-    let mut last = Instant::now();
+    let begun = Instant::now();
+    let mut last = begun;
     let mut names = Vec::new();
     let mut number = 0u64;
     while !std::path::Path::new(stop).exists() {
@@ -86,7 +93,14 @@ async fn drive(stop: &str) -> Writes {
         let within = Duration::from_secs(2);
         match tokio::time::timeout(within, client.create(&path, b"x", CreateMode::Persistent)).await {
             Ok(Ok(_)) => {
-                writes.longest_gap_ms = writes.longest_gap_ms.max(last.elapsed().as_millis() as u64);
+                let gap_ms = last.elapsed().as_millis() as u64;
+                if gap_ms > NOTICED_MS {
+                    let at = begun.elapsed().as_millis();
+                    println!(
+                        "GAP no write was acknowledged for {gap_ms} ms, until {at} ms after the load began"
+                    );
+                }
+                writes.longest_gap_ms = writes.longest_gap_ms.max(gap_ms);
                 last = Instant::now();
                 if names.is_empty() {
                     std::fs::write(begun_file(stop), "").unwrap();

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 const PREFIX: &str = "zkt";
+/// Accounts of a host's own count from here.
+const FIRST_UID: u32 = 4242;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Hosts and operator.
@@ -23,6 +25,8 @@ pub(crate) struct World {
 struct Host {
     name: String,
     namespace: String,
+    /// The namespace whose bridge it is on.
+    lan: String,
     data_mb: u32,
     sshd: Option<Child>,
     others: Vec<Child>,
@@ -54,6 +58,11 @@ impl Done {
     }
 }
 
+/// The program that the operator types: the one just built, or a release build to be measured.
+pub(crate) fn program() -> String {
+    std::env::var("ZKCTL_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_zkctl").to_owned())
+}
+
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
@@ -76,8 +85,8 @@ fn require_what_hosts_need() {
     let root = must("id", &["-u"]).trim() == "0";
     let places = ["/usr/bin", "/usr/sbin", "/bin"];
     let has = |tool: &str| places.iter().any(|place| Path::new(place).join(tool).exists());
-    let tools = ["ip", "ssh", "ssh-keygen", "unshare", "sshd"].into_iter().all(has);
-    assert!(root && tools, "needs root, iproute2 and openssh-server: run tests/install-deps as root");
+    let tools = ["ip", "ssh", "ssh-keygen", "unshare", "sshd", "sudo"].into_iter().all(has);
+    assert!(root && tools, "needs root, iproute2, openssh-server and sudo: run tests/install-deps as root");
 }
 
 /// Waits for a state; fails, naming it, when it does not come.
@@ -143,9 +152,7 @@ impl World {
         let mut world = World { dir, hosts: Vec::new(), made, _turn: turn };
         must("ip", &["netns", "add", &world.operator()]);
         world.ip(&world.operator(), &["link", "set", "lo", "up"]);
-        world.ip(&world.operator(), &["link", "add", "br0", "type", "bridge"]);
-        world.ip(&world.operator(), &["addr", "add", "192.168.10.1/24", "dev", "br0"]);
-        world.ip(&world.operator(), &["link", "set", "br0", "up"]);
+        world.add_bridge(&world.operator(), "192.168.10.1/24");
         must("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &world.path("ssh/id_ed25519")]);
         for (name, address, data_mb) in hosts {
             world.add_host(name, address, *data_mb);
@@ -169,24 +176,42 @@ impl World {
         self.hosts.iter().find(|h| h.name == name).unwrap()
     }
 
-    /// Adds a host and starts its sshd.
+    fn add_bridge(&self, namespace: &str, address: &str) {
+        self.ip(namespace, &["link", "add", "br0", "type", "bridge"]);
+        self.ip(namespace, &["addr", "add", address, "dev", "br0"]);
+        self.ip(namespace, &["link", "set", "br0", "up"]);
+    }
+
+    /// Adds a host to the operator's network and starts its sshd.
     pub(crate) fn add_host(&mut self, name: &str, address: &str, data_mb: u32) {
+        self.add_host_on(self.operator(), name, address, data_mb);
+    }
+
+    /// Gives a host a network of its own, where it has `address`, and others behind it.
+    pub(crate) fn add_hosts_behind(&mut self, gate: &str, address: &str, hosts: &[(&str, &str, u32)]) {
+        let lan = self.host(gate).namespace.clone();
+        self.add_bridge(&lan, address);
+        for (name, address, data_mb) in hosts {
+            self.add_host_on(lan.clone(), name, address, *data_mb);
+        }
+    }
+
+    fn add_host_on(&mut self, lan: String, name: &str, address: &str, data_mb: u32) {
         let namespace = format!("{PREFIX}-{}-{name}", std::process::id());
         must("ip", &["netns", "add", &namespace]);
-        let operator = self.operator();
         must(
             "ip",
             &[
-                "link", "add", name, "netns", &operator, "type", "veth", "peer", "name", "eth0", "netns",
+                "link", "add", name, "netns", &lan, "type", "veth", "peer", "name", "eth0", "netns",
                 &namespace,
             ],
         );
-        self.ip(&operator, &["link", "set", name, "master", "br0"]);
-        self.ip(&operator, &["link", "set", name, "up"]);
+        self.ip(&lan, &["link", "set", name, "master", "br0"]);
+        self.ip(&lan, &["link", "set", name, "up"]);
         self.ip(&namespace, &["link", "set", "lo", "up"]);
         self.ip(&namespace, &["addr", "add", &format!("{address}/24"), "dev", "eth0"]);
         self.ip(&namespace, &["link", "set", "eth0", "up"]);
-        self.hosts.push(Host { name: name.into(), namespace, data_mb, sshd: None, others: Vec::new() });
+        self.hosts.push(Host { name: name.into(), namespace, lan, data_mb, sshd: None, others: Vec::new() });
         self.new_host_key(name);
         self.start_sshd(name);
     }
@@ -204,6 +229,34 @@ impl World {
         );
         fs::write(self.path(&format!("{name}.sshd")), config).unwrap();
         fs::copy(self.path("ssh/id_ed25519.pub"), self.path(&format!("{name}.authorized"))).unwrap();
+    }
+
+    /// Gives a host accounts of its own: who logs in as `operator` may become root without a password.
+    pub(crate) fn add_accounts(&self, name: &str, operator: &str, others: &[&str]) {
+        let users = || [operator].into_iter().chain(others.iter().copied()).zip(FIRST_UID..);
+        let lines =
+            |line: &dyn Fn(&str, u32) -> String| users().map(|(u, id)| line(u, id)).collect::<String>();
+        let passwd = lines(&|user, id| format!("{user}:x:{id}:{id}::/tmp:/bin/sh\n"));
+        let added = [
+            ("/etc/passwd", passwd),
+            ("/etc/group", lines(&|user, id| format!("{user}:x:{id}:\n"))),
+            ("/etc/shadow", lines(&|user, _| format!("{user}:*:19000:0:99999:7:::\n"))),
+            ("/etc/sudoers", format!("{operator} ALL=(ALL) NOPASSWD: ALL\n")),
+        ];
+        for (file, text) in added {
+            let own = self.path(&format!("{name}{}", file.replace('/', "-")));
+            self.on(name, &format!("cp -p {file} {own} && chmod u+w {own} && printf %s '{text}' >>{own}"));
+            let mode = if file == "/etc/sudoers" { "440" } else { "644" };
+            self.on(name, &format!("chmod {mode} {own} && mount --bind {own} {file}"));
+        }
+    }
+
+    /// Moves the operator's key away from where ssh looks by itself; answers where it is then.
+    pub(crate) fn move_key(&self) -> String {
+        fs::create_dir_all(self.dir.join("keys")).unwrap();
+        fs::rename(self.dir.join("ssh/id_ed25519"), self.dir.join("keys/deploy")).unwrap();
+        fs::remove_file(self.dir.join("ssh/id_ed25519.pub")).unwrap();
+        self.path("keys/deploy")
     }
 
     /// Lets nobody in any more.
@@ -266,7 +319,7 @@ impl World {
 
     /// Cuts a host off, or connects it again.
     pub(crate) fn cut(&self, name: &str, cut: bool) {
-        self.ip(&self.operator(), &["link", "set", name, if cut { "down" } else { "up" }]);
+        self.ip(&self.host(name).lan, &["link", "set", name, if cut { "down" } else { "up" }]);
     }
 
     fn enter(&self, name: &str, script: &str) -> Command {
@@ -313,7 +366,8 @@ impl World {
 
     /// Runs `zkctl` as the operator types it.
     pub(crate) fn zkctl(&self, line: &str) -> Done {
-        let words: Vec<&str> = [env!("CARGO_BIN_EXE_zkctl")].into_iter().chain(line.split(' ')).collect();
+        let program = program();
+        let words: Vec<&str> = [program.as_str()].into_iter().chain(line.split(' ')).collect();
         let begun = Instant::now();
         let output = self.operator_command(&words).output().unwrap();
         let done = Done {

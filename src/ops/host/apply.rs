@@ -34,9 +34,19 @@ pub(super) fn account(name: &str) -> Done<Account> {
         .ok_or_else(|| format!("there is no user `{name}` on this host; create it, or change service.user"))
 }
 
-/// The account a node runs as, when it is not whoever asks.
+/// The account a node runs as, when one is named. Only root can make it another than its own.
 pub(super) fn account_of(node: &NodeSpec) -> Done<Option<Account>> {
-    node.user.as_deref().map(account).transpose()
+    let Some(name) = node.user.as_deref() else { return Ok(None) };
+    let account = account(name)?;
+    let me = rustix::process::geteuid();
+    if !me.is_root() && me.as_raw() != account.uid {
+        return Err(format!(
+            "service.user is `{name}`, but commands run here as user {} without root; set ssh.become: sudo, or \
+             leave service.user out",
+            me.as_raw()
+        ));
+    }
+    Ok(Some(account))
 }
 
 /// Makes everything so; says what was changed.

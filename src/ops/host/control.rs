@@ -164,7 +164,7 @@ pub(super) async fn wait(wanted: &AwaitRequest) -> Result<Awaited, String> {
                     let (session_ms, reason) = (Some(took), None);
                     return Ok(Awaited { answer, session_ms, reason, alive: true });
                 }
-                Err(error) => format!("no session opens: {error}"),
+                Err(error) => error,
             },
             Answer::NotServing => "it runs, but has no leader".into(),
             Answer::Refused => "it does not listen yet".into(),

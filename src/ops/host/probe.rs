@@ -8,7 +8,7 @@ use super::process;
 use super::protocol::{Answer, HostFacts, NodeFacts, NodeSpec, ProbeRequest, ProcessFacts, SCHEMA};
 
 use super::state::{self, State};
-use crate::client::{Client, Options, WordError, four_letter_word};
+use crate::client::{Client, ClientError, Options, WordError, four_letter_word};
 use crate::config::{Draft, MyId};
 use crate::wire::words::{ReportError, ServerReport};
 
@@ -99,7 +99,13 @@ pub(super) async fn open_session(host: &str, port: u16, within: Duration) -> Res
     let begun = Instant::now();
     let options =
         Options { open: within, connect: within, retry: Duration::from_millis(20), ..Options::default() };
-    let client = Client::connect(vec![(host.to_owned(), port)], options).await.map_err(|e| e.to_string())?;
+    let client = Client::connect(vec![(host.to_owned(), port)], options).await.map_err(|e| match e {
+        ClientError::TimedOut { ms, last } if last.ends_with(&format!("no answer within {ms} ms")) => {
+            format!("no session opened within {ms} ms")
+        }
+        ClientError::TimedOut { ms, last } => format!("no session opened within {ms} ms: {last}"),
+        other => format!("no session opened: {other}"),
+    })?;
     let took = begun.elapsed().as_millis() as u64;
     let _ = tokio::time::timeout(within, client.close()).await;
     Ok(took)

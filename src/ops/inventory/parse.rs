@@ -186,6 +186,20 @@ fn valid_host(at: &At<'_>, host: &str) -> bool {
     good
 }
 
+/// `[USER@]HOST[:PORT]`.
+fn valid_jump(at: &At<'_>, jump: &str) -> bool {
+    let good = !jump.is_empty()
+        && jump.split('@').count() <= 2
+        && jump.split('@').all(|part| !part.is_empty() && !part.starts_with('-'))
+        && jump
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '%' | '@' | '[' | ']'));
+    if !good {
+        at.problem(format!("`{jump}` is no jump host"), Some("[USER@]HOST[:PORT], or a list of such".into()));
+    }
+    good
+}
+
 fn read_ports(at: Option<&At<'_>>, otherwise: [u16; 3]) -> [u16; 3] {
     let mut out = otherwise;
     for (key, port) in PORTS.iter().zip(&mut out) {
@@ -357,7 +371,8 @@ fn read_ssh(at: Option<&At<'_>>, base: &Path, otherwise: &Ssh) -> Ssh {
     if let Some(found) = at.get("jump") {
         let one = found.value.is_string();
         let items = if one { vec![found] } else { found.items() };
-        ssh.jump = items.iter().filter_map(At::text).collect();
+        let jumps = items.iter().filter_map(|item| item.text().filter(|jump| valid_jump(item, jump)));
+        ssh.jump = jumps.collect();
     }
     if let Some(found) = at.get("become") {
         ssh.become_root =

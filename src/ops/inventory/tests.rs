@@ -206,6 +206,19 @@ fn a_role_is_set_and_nothing_else_changes() {
 }
 
 #[test]
+fn a_jump_host_is_a_host_with_a_user_and_a_port_at_most() {
+    let with = |jump: &str| {
+        let text = format!("cluster: c\nssh: {{jump: {jump}}}\nnodes: [{{name: a, id: 1, host: h}}]\n");
+        parse("f", &text, Path::new("/")).map(|(ensemble, _)| ensemble.nodes[0].ssh.jump.clone())
+    };
+    assert_eq!(with("['me@b:22', '[::1]:22']").unwrap(), ["me@b:22", "[::1]:22"]);
+    for bad in ["'-oProxyCommand=x'", "'a,b'", "'a b'", "'a@-b'", "'@b'"] {
+        let problems = with(bad).unwrap_err();
+        assert!(problems[0].to_string().contains("is no jump host"), "{bad}: {}", problems[0]);
+    }
+}
+
+#[test]
 fn a_node_is_added_in_the_list_s_own_style() {
     let new = NewNode {
         name: "zk4".into(),

@@ -25,7 +25,7 @@ use order::{Cost, Order, Standing, Standings, Strategy};
 
 use super::host::Mode;
 use super::host::protocol::{Answer, NodeFacts};
-use super::inventory::{Ensemble, Manager, Node};
+use super::inventory::{Ensemble, Manager, Node, Scope};
 use super::remote::NodeView;
 use super::render::Rendered;
 use crate::config::MemberList;
@@ -211,6 +211,9 @@ fn preflight(goal: &Goal, view: &NodeView, nodes: &[NodePlan]) -> Vec<Refusal> {
     let name = &view.node.name;
     let mut out = Vec::new();
     let mut refuse = |message: String| out.push(Refusal { exit: 8, message });
+    if let Some(message) = needs_root(view) {
+        refuse(message);
+    }
     if facts.process.is_none() {
         for taken in &facts.taken_ports {
             let by = taken.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -242,6 +245,28 @@ fn preflight(goal: &Goal, view: &NodeView, nodes: &[NodePlan]) -> Vec<Refusal> {
         ));
     }
     out
+}
+
+/// What only root can do, where commands do not run as root.
+fn needs_root(view: &NodeView) -> Option<String> {
+    let (node, service) = (&view.node, &view.node.service);
+    if view.uid == 0 {
+        return None;
+    }
+    let (for_what, otherwise) = match &service.user {
+        Some(user) if node.ssh.user.as_ref() != Some(user) => {
+            (format!("to run its server as `{user}`"), "leave service.user out")
+        }
+        _ if under_systemd(view) && service.scope == Scope::System => {
+            ("to write a system unit".to_owned(), "use service.scope: user, or service.manager: process")
+        }
+        _ => return None,
+    };
+    let (name, host) = (&node.name, &node.host);
+    Some(format!(
+        "{name}: commands on {host} run as user {}, and root is needed {for_what}; set ssh.become: sudo, or {otherwise}",
+        view.uid
+    ))
 }
 
 /// The first log segment, which is preallocated, and a little for everything else.
@@ -315,8 +340,8 @@ fn announce(views: &[NodeView], list: &MemberList, plan: &mut Plan) {
         let tolerated = |l: &MemberList| l.voters().count().saturating_sub(l.majority());
         if tolerated(list) < tolerated(&old) && tolerated(list) == 0 {
             plan.notes.push(
-                "no failure is tolerated any more: if any voter stops, writes stop. Adding a new node as an observer \
-                 and keeping the voters is nearly always better"
+                "if any voter stops then, writes stop: adding a new node as an observer and keeping the voters is \
+                 nearly always better"
                     .into(),
             );
         }

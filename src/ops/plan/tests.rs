@@ -28,7 +28,7 @@ fn goal(text: &str) -> Goal {
 }
 
 fn view(node: &Node, facts: NodeFacts) -> NodeView {
-    NodeView { node: node.clone(), systemd: false, arch: "x86_64".into(), facts: Ok(facts) }
+    NodeView { node: node.clone(), systemd: false, arch: "x86_64".into(), uid: 0, facts: Ok(facts) }
 }
 
 fn fresh(goal: &Goal) -> Vec<NodeView> {
@@ -105,6 +105,26 @@ fn shown(plan: &Plan) -> Vec<String> {
 
 fn refused(plan: &Plan) -> String {
     plan.refusals.iter().map(|r| format!("{} {}", r.exit, r.message)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_needs_root_is_refused_before_anything_is_done() {
+    let own_user = goal(&format!("{PROD}service: {{ user: zookeeper }}\n"));
+    let as_user = |goal: &Goal, systemd: bool| {
+        let mut views = fresh(goal);
+        (views[1].uid, views[1].systemd) = (1000, systemd);
+        views
+    };
+    assert_eq!(plan(&own_user, &fresh(&own_user)).refusals, []);
+    let views = as_user(&own_user, false);
+    let refusals = plan(&own_user, &views).refusals;
+    assert_eq!((refusals.len(), refusals[0].exit), (1, 8));
+    let expected = "zk2: commands on 192.168.10.127 run as user 1000, and root is needed to run its server as `zookeeper`; ";
+    assert!(refusals[0].message.starts_with(expected), "{}", refusals[0].message);
+    let plain = goal(PROD);
+    assert_eq!(plan(&plain, &as_user(&plain, false)).refusals, []);
+    let refusals = plan(&plain, &as_user(&plain, true)).refusals;
+    assert!(refusals[0].message.contains("root is needed to write a system unit"), "{refusals:?}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct NodeView {
     pub systemd: bool,
     /// The host's machine kind.
     pub arch: String,
+    /// As whom commands run there.
+    pub uid: u32,
     /// The node's facts.
     pub facts: Result<NodeFacts, Unreachable>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -13,6 +13,11 @@ use super::ssh::{Remote, RemoteError, Target};
 use super::upload::Release;
 use crate::ops::host::protocol::{HostFacts, NodeSpec, Request, Response};
 use crate::ops::inventory::{Ensemble, Node};
+
+/// However long it took to connect, a server has this long to answer.
+const ANSWER_MIN: Duration = Duration::from_secs(1);
+/// What a command takes on its way there and back.
+const COMMAND: Duration = Duration::from_millis(300);
 
 /// The hosts of an ensemble.
 pub struct Fleet {
@@ -44,13 +49,9 @@ impl Fleet {
         }
     }
 
-    /// Connects and asks at once, so that a host that does not answer delays nobody.
-    pub async fn survey(
-        ensemble: &Ensemble,
-        connect: Duration,
-        session: bool,
-        within: Duration,
-    ) -> (Fleet, Vec<NodeView>) {
+    /// Connects and asks at once, so that a host that does not answer delays nobody. `within` is for both; what
+    /// connecting leaves of it is for the answers, but `ANSWER_MIN` at least.
+    pub async fn survey(ensemble: &Ensemble, within: Duration) -> (Fleet, Vec<NodeView>) {
         let mut targets: Vec<Target> = ensemble.nodes.iter().map(|n| Target::of(ensemble, n)).collect();
         targets.sort();
         targets.dedup();
@@ -58,8 +59,9 @@ impl Fleet {
         for target in targets {
             let nodes = nodes_at(ensemble, &target);
             tasks.spawn(async move {
-                let remote = Remote::connect(&target, Some(connect)).await.map(Arc::new);
-                let found = ask_for_facts(remote.clone(), &nodes, session, within).await;
+                let begun = Instant::now();
+                let remote = Remote::connect(&target, Some(within)).await.map(Arc::new);
+                let found = ask_for_facts(remote.clone(), &nodes, true, left(within, begun.elapsed())).await;
                 (target, remote, found)
             });
         }
@@ -145,6 +147,12 @@ impl Fleet {
     }
 }
 
+/// What is left for an answer, in tenths of a second.
+fn left(within: Duration, gone: Duration) -> Duration {
+    let left = within.saturating_sub(gone + COMMAND).max(ANSWER_MIN);
+    Duration::from_millis(left.as_millis() as u64 / 100 * 100)
+}
+
 fn nodes_at(ensemble: &Ensemble, target: &Target) -> Vec<NodeSpec> {
     let here = |n: &&Node| Target::of(ensemble, n) == *target;
     ensemble.nodes.iter().filter(here).map(|n| NodeSpec::of(ensemble, n)).collect()
@@ -165,18 +173,31 @@ async fn ask_for_facts(
 /// The nodes in the inventory's order, each with what its host said.
 fn views(ensemble: &Ensemble, found: &BTreeMap<Target, Result<HostFacts, String>>) -> Vec<NodeView> {
     let view = |node: &Node| {
-        let nothing = |reason: String| (false, String::new(), Err(Unreachable { reason }));
-        let (systemd, arch, facts) = match found.get(&Target::of(ensemble, node)) {
+        let nothing = |reason: String| (false, String::new(), 0, Err(Unreachable { reason }));
+        let (systemd, arch, uid, facts) = match found.get(&Target::of(ensemble, node)) {
             Some(Ok(host)) => {
                 let facts = host.nodes.iter().find(|f| f.name == node.name).cloned();
                 let missing =
                     || Unreachable { reason: format!("{}: no facts about {}", node.host, node.name) };
-                (host.systemd, host.arch.clone(), facts.ok_or_else(missing))
+                (host.systemd, host.arch.clone(), host.uid, facts.ok_or_else(missing))
             }
             Some(Err(reason)) => nothing(reason.clone()),
             None => nothing(format!("{}: not connected", node.host)),
         };
-        NodeView { node: node.clone(), systemd, arch, facts }
+        NodeView { node: node.clone(), systemd, arch, uid, facts }
     };
     ensemble.nodes.iter().map(view).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_what_connecting_leaves() {
+        let ms = Duration::from_millis;
+        assert_eq!(left(ms(1800), ms(150)), ms(1300));
+        assert_eq!(left(ms(1800), ms(1700)), ms(1000));
+        assert_eq!(left(ms(1800), ms(5000)), ms(1000));
+    }
 }

@@ -4,10 +4,12 @@
 //! parameters. Deliberately absent: what to run when.
 
 mod command;
+mod explain;
 mod facts;
 mod fleet;
 mod lock;
 mod ssh;
+mod ssh_config;
 mod upload;
 
 pub use command::{Command, Input, Output};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use thiserror::Error;
@@ -14,12 +14,19 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::command::{Command, Input, Output};
+use super::explain::Attempt;
+use super::ssh_config::{self, whole_seconds};
 use crate::ops::inventory::{Become, Connection, Ensemble, HostKeys, Node, Ssh};
 
 /// sshd refuses more than ten sessions on a connection rather than queue them.
 const COMMANDS_AT_ONCE: usize = 6;
 /// The longest path of a Unix socket is 108 bytes, and ssh adds a suffix.
 const CONTROL_DIR_MAX: usize = 80;
+
+/// What logging in may take beyond the time until the host answers, where nothing else is said.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long ssh may take to say why it did not work.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A host as it is reached; nodes with the same target share a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +89,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Connects; `within` bounds it as a whole.
+    /// Connects; `within` bounds all of it, finding out why it failed included.
     pub async fn connect(target: &Target, within: Option<Duration>) -> Result<Remote, RemoteError> {
         let host = target.name().to_owned();
         let places = Semaphore::new(COMMANDS_AT_ONCE);
@@ -90,18 +97,21 @@ impl Remote {
         let fail = |reason: String| RemoteError::Connect { host: name.clone(), reason };
         let limit = within.unwrap_or(Duration::from_secs(ssh.connect_timeout_s.into()));
         let files = PrivateDir::new().map_err(|e| fail(format!("no private directory for ssh: {e}")))?;
-        let config =
-            write_config(&files.path, ssh).map_err(|e| fail(format!("writing ssh's configuration: {e}")))?;
+        let config = ssh_config::write(&files.path, ssh, limit)
+            .map_err(|e| fail(format!("writing ssh's configuration: {e}")))?;
+        let attempt = Attempt { host: name, ssh, config: &config, limit };
         let builder = builder(ssh, limit, &files.path, &config);
-        match timeout(limit + Duration::from_millis(500), builder.connect_mux(name)).await {
+        let begun = Instant::now();
+        match timeout(within.unwrap_or(limit + GRACE), builder.connect_mux(name)).await {
             Ok(Ok(session)) => {
                 let sudo = ssh.become_root == Become::Sudo;
                 Ok(Remote { host, way: Way::Ssh { session: Arc::new(session), sudo, _files: files }, places })
             }
-            Ok(Err(error)) => Err(fail(explain(&error, name, ssh, &config, limit).await)),
-            Err(_) => {
-                Err(fail(format!("no answer within {} s; is the host up and reachable?", limit.as_secs())))
+            Ok(Err(error)) => {
+                let patience = within.map_or(PATIENCE, |within| within.saturating_sub(begun.elapsed()));
+                Err(fail(attempt.explain(&error, patience).await))
             }
+            Err(_) => Err(fail(attempt.silence())),
         }
     }
 
@@ -162,7 +172,7 @@ fn builder(ssh: &Ssh, limit: Duration, control: &Path, config: &Path) -> Session
             HostKeys::AcceptNew => KnownHosts::Add,
             HostKeys::Off => KnownHosts::Accept,
         })
-        .connect_timeout(Duration::from_secs(limit.as_secs().max(1)))
+        .connect_timeout(whole_seconds(limit))
         .server_alive_interval(Duration::from_secs(10))
         .control_directory(control)
         .control_persist(ControlPersist::IdleFor(std::num::NonZeroUsize::MIN.saturating_add(119)))
@@ -214,99 +224,6 @@ impl Drop for PrivateDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
     }
-}
-
-/// ssh skips its own files when one is named with -F, so that one includes them.
-fn write_config(dir: &Path, ssh: &Ssh) -> io::Result<PathBuf> {
-    let mut text = String::new();
-    let mut include = |path: &Path| {
-        if path.exists() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "Include \"{}\"", path.display());
-        }
-    };
-    if let Some(own) = &ssh.config {
-        include(own);
-    }
-    if let Some(home) = std::env::var_os("HOME") {
-        include(&Path::new(&home).join(".ssh/config"));
-    }
-    include(Path::new("/etc/ssh/ssh_config"));
-    let path = dir.join("config");
-    std::fs::write(&path, text)?;
-    Ok(path)
-}
-
-/// What to tell people about a connection that did not come about. ssh's own words are worth more than
-/// the library's, so where the host does answer it is asked once more.
-async fn explain(error: &openssh::Error, host: &str, ssh: &Ssh, config: &Path, limit: Duration) -> String {
-    let (openssh::Error::Connect(cause) | openssh::Error::Master(cause)) = error else {
-        return error.to_string();
-    };
-    match cause.kind() {
-        io::ErrorKind::ConnectionRefused => return "connection refused; is sshd running there?".into(),
-        io::ErrorKind::TimedOut => {
-            return format!("no answer within {} s; is the host up and reachable?", limit.as_secs());
-        }
-        io::ErrorKind::NotFound => {
-            return "there is no `ssh` program on this machine; install openssh-client".into();
-        }
-        _ => {}
-    }
-    let said = said_by_ssh(host, ssh, config).await.unwrap_or_else(|| cause.to_string());
-    if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        return format!(
-            "its host key has CHANGED: either the machine was reinstalled, or somebody is in between. Nothing was \
-             sent. If you know why, remove the old key: ssh-keygen -R {host}"
-        );
-    }
-    if said.contains("Host key verification failed") {
-        return format!(
-            "its host key is not known; add it to known_hosts, or set ssh.host_keys: accept-new ({})",
-            last(&said)
-        );
-    }
-    if cause.kind() == io::ErrorKind::PermissionDenied || said.contains("Permission denied") {
-        return format!(
-            "the login was refused: no key of yours is accepted there. Check ssh.user and ssh.key, or load the key \
-             into your agent ({})",
-            last(&said)
-        );
-    }
-    format!("ssh says: {}", last(&said))
-}
-
-fn last(text: &str) -> &str {
-    text.trim().lines().last().unwrap_or("").trim()
-}
-
-async fn said_by_ssh(host: &str, ssh: &Ssh, config: &Path) -> Option<String> {
-    let mut command = tokio::process::Command::new("ssh");
-    command.arg("-F").arg(config).args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=2"]);
-    let policy = match ssh.host_keys {
-        HostKeys::Strict => "StrictHostKeyChecking=yes",
-        HostKeys::AcceptNew => "StrictHostKeyChecking=accept-new",
-        HostKeys::Off => "StrictHostKeyChecking=no",
-    };
-    command.args(["-o", policy]);
-    if let Some(user) = &ssh.user {
-        command.args(["-l", user]);
-    }
-    if let Some(port) = ssh.port {
-        command.args(["-p", &port.to_string()]);
-    }
-    if let Some(key) = &ssh.key {
-        command.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(key);
-    }
-    if let Some(file) = &ssh.known_hosts {
-        command.arg("-o").arg(format!("UserKnownHostsFile={}", file.display()));
-    }
-    if !ssh.jump.is_empty() {
-        command.args(["-J", &ssh.jump.join(",")]);
-    }
-    command.args(["--", host, "true"]).stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(Duration::from_secs(3), command.output()).await.ok()?.ok()?;
-    Some(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 async fn feed(mut stdin: impl AsyncWriteExt + Unpin, input: &Input) -> io::Result<()> {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Context;
 use super::converge::lock;
-use crate::config::nearest;
+use super::{Context, no_such_node};
 use crate::ids::Sid;
 use crate::ops::event::Event;
 use crate::ops::failure::{Failure, exit};
@@ -35,6 +34,15 @@ impl Verb {
             Verb::Start => "start",
             Verb::Stop => "stop",
             Verb::Restart => "restart",
+        }
+    }
+
+    /// What is being done, and what is said when that failed.
+    fn doing(self) -> (&'static str, &'static str) {
+        match self {
+            Verb::Start => ("starting", "it did not start"),
+            Verb::Stop => ("stopping", "it did not stop"),
+            Verb::Restart => ("restarting", "it did not restart"),
         }
     }
 }
@@ -93,19 +101,10 @@ fn chosen(ensemble: &Ensemble, limit: &[String]) -> Result<Vec<Node>, Failure> {
     if limit.is_empty() {
         return Ok(ensemble.nodes.clone());
     }
-    let names: Vec<&str> = ensemble.nodes.iter().map(|n| n.name.as_str()).collect();
-    let mut out = Vec::new();
-    for name in limit {
-        let Some(node) = ensemble.node(name) else {
-            let near = nearest(name, names.iter().copied())
-                .map(|n| format!("did you mean {n}? "))
-                .unwrap_or_default();
-            let next = format!("{near}nodes: {}", names.join(", "));
-            return Err(Failure::new(exit::USAGE, format!("there is no node {name}")).next(next));
-        };
-        out.push(node.clone());
-    }
-    Ok(out)
+    limit
+        .iter()
+        .map(|name| ensemble.node(name).cloned().ok_or_else(|| no_such_node(ensemble, name)))
+        .collect()
 }
 
 struct Job<'a> {
@@ -138,6 +137,7 @@ impl Job<'_> {
     async fn run(&self) -> Result<Option<Status>, Failure> {
         let views = self.facts(true).await;
         self.reachable(&views)?;
+        self.deployed(&views)?;
         let runs = |node: &Node| {
             views
                 .iter()
@@ -192,6 +192,23 @@ impl Job<'_> {
         Err(failure.next("name the nodes that can be reached with -l"))
     }
 
+    /// What was never deployed is neither started nor restarted.
+    fn deployed(&self, views: &[NodeView]) -> Result<(), Failure> {
+        let wanted = |v: &&NodeView| self.nodes.iter().any(|n| n.name == v.node.name);
+        let missing =
+            |v: &&NodeView| v.facts.as_ref().is_ok_and(|f| f.release.is_none() && f.process.is_none());
+        let names: Vec<&str> =
+            views.iter().filter(wanted).filter(missing).map(|v| v.node.name.as_str()).collect();
+        if names.is_empty() || self.verb == Verb::Stop {
+            return Ok(());
+        }
+        let are = if names.len() == 1 { "is" } else { "are" };
+        let what = format!("{} {are} not deployed yet", names.join(", "));
+        let mut failure = Failure::new(exit::PREFLIGHT, what);
+        failure.state = Some("nothing was changed".into());
+        Err(failure.next("run `zkctl deploy`, which starts them too"))
+    }
+
     /// Says what it does to the service; refuses what costs the quorum. Whether there is a gap.
     fn announce(&self, affected: &[Node], views: &[NodeView]) -> Result<bool, Failure> {
         let all = affected.len() == self.ensemble().nodes.len();
@@ -239,14 +256,13 @@ impl Job<'_> {
     }
 
     async fn ask(&self, node: &Node, request: Request) -> Result<Response, Failure> {
-        let working = Event::Working { node: node.name.clone(), text: self.verb.word().into() };
+        let (doing, failed) = self.verb.doing();
+        let working = Event::Working { node: node.name.clone(), text: doing.into() };
         self.context.reporter.report(&working);
         let answer = self.runner.fleet.ask(self.ensemble(), node, None, &request, CONTROL).await;
         match answer {
             Ok(response) => Ok(response),
-            Err(answer) => {
-                Err(self.runner.failure_at(node, &format!("{} failed", self.verb.word()), answer).await)
-            }
+            Err(answer) => Err(self.runner.failure_at(node, failed, answer).await),
         }
     }
 
@@ -256,7 +272,7 @@ impl Job<'_> {
 
     /// Starts all at once; waits for writes where enough voters run then.
     async fn start(&self, nodes: &[Node]) -> Result<(), Failure> {
-        self.runner.each_node(nodes, "start", Request::Start).await?;
+        self.runner.each_node(nodes, self.verb.doing(), Request::Start).await?;
         let now = self.facts(false).await;
         let up = |node: &&Node| {
             now.iter().any(|v| v.node.sid == node.sid && v.facts.as_ref().is_ok_and(|f| f.process.is_some()))
@@ -348,7 +364,7 @@ impl Job<'_> {
     }
 
     async fn restart_together(&self, nodes: &[Node]) -> Result<(), Failure> {
-        self.runner.each_node(nodes, "restart", Request::Restart).await?;
+        self.runner.each_node(nodes, self.verb.doing(), Request::Restart).await?;
         let voters = nodes.iter().filter(|n| self.ensemble().voters().any(|v| v.sid == n.sid)).count();
         if voters < member_list(self.ensemble()).majority() {
             return Ok(());

@@ -1,14 +1,14 @@
 //! Changing who votes: `add-observer` (convert, or a new node) and `promote`.
 
-use super::Context;
 use super::converge::{Change, ConvergeOptions, Outcome, converge};
-use crate::config::{Role, nearest};
+use super::{Context, no_such_node};
+use crate::config::Role;
 use crate::ids::Sid;
 use crate::ops::event::Event;
 use crate::ops::failure::{Failure, exit};
 use crate::ops::host::Mode;
 use crate::ops::inventory::{Connection, Inventory, NewNode, add_node, base_of, parse, set_role};
-use crate::ops::plan::{arithmetic, member_list};
+use crate::ops::plan::member_list;
 use crate::ops::status::NodeState;
 
 /// What `add-observer` is told.
@@ -74,7 +74,9 @@ pub async fn promote(context: &Context, options: &ConvergeOptions, name: &str) -
     let (path, inventory) = context.load()?;
     let file = path.display().to_string();
     let base = base_of(&path).map_err(|e| Failure::new(exit::USAGE, format!("{file}: {e}")))?;
-    let Some(node) = inventory.ensemble.node(name).cloned() else { return Err(unknown(&inventory, name)) };
+    let Some(node) = inventory.ensemble.node(name).cloned() else {
+        return Err(no_such_node(&inventory.ensemble, name));
+    };
     let (text, question) = if node.role == Role::Participant {
         context.reporter.report(&Event::Note(format!("{name} is a voter in the inventory already")));
         (None, format!("Complete the promotion of {name}?"))
@@ -90,11 +92,10 @@ pub async fn promote(context: &Context, options: &ConvergeOptions, name: &str) -
 }
 
 fn unknown(inventory: &Inventory, name: &str) -> Failure {
-    let names: Vec<&str> = inventory.ensemble.nodes.iter().map(|n| n.name.as_str()).collect();
-    let near =
-        nearest(name, names.iter().copied()).map(|n| format!("did you mean {n}? ")).unwrap_or_default();
-    let next = format!("{near}nodes: {}; a new node needs --host", names.join(", "));
-    Failure::new(exit::USAGE, format!("there is no node {name}")).next(next)
+    let mut failure = no_such_node(&inventory.ensemble, name);
+    let new = format!("; to add it: zkctl add-observer {name} --host HOST");
+    failure.next.get_or_insert_default().push_str(&new);
+    failure
 }
 
 fn new_node(inventory: &Inventory, wanted: &AddObserver, host: &str) -> Result<NewNode, Failure> {
@@ -156,11 +157,13 @@ fn offer_new_node(context: &Context, change: &Change) {
         return;
     }
     let next = ensemble.nodes.iter().map(|n| n.sid.0).max().unwrap_or(0) + 1;
+    let voters = match list.voters().count() {
+        1 => "1 voter".to_owned(),
+        n => format!("{n} voters"),
+    };
     context.reporter.report(&Event::Warning(format!(
-        "with {} left, {}. To serve more clients without that, add a new node instead:\n  zkctl add-observer zk{next} \
-         --host HOST",
-        if list.voters().count() == 1 { "1 voter".to_owned() } else { format!("{} voters", list.voters().count()) },
-        arithmetic(&list)
+        "with {voters} left, no failure is tolerated any more.\nTo serve more clients without that, add a new node \
+         instead:\n  zkctl add-observer zk{next} --host HOST"
     )));
 }
 

@@ -17,7 +17,9 @@ pub use members::{AddObserver, add_observer, promote};
 
 use super::event::{Approval, Approver, Event, Question, Reporter};
 use super::failure::{Failure, exit};
-use super::inventory::{self, Inventory, locate};
+use super::inventory::{self, Ensemble, Inventory, locate};
+use crate::config::nearest;
+use crate::time::rfc3339;
 
 /// What every verb works with.
 #[derive(Clone)]
@@ -69,6 +71,20 @@ impl Context {
     }
 }
 
+/// A node that the inventory does not have: those it has, and the one that was probably meant. Names that
+/// differ in their number only are no slip: whoever types zk4 does not mean zk1.
+fn no_such_node(ensemble: &Ensemble, name: &str) -> Failure {
+    let names: Vec<&str> = ensemble.nodes.iter().map(|n| n.name.as_str()).collect();
+    let near = nearest(name, names.iter().copied().filter(|n| stem(n) != stem(name)));
+    let near = near.map(|n| format!("did you mean {n}? ")).unwrap_or_default();
+    let next = format!("{near}nodes: {}", names.join(", "));
+    Failure::new(exit::USAGE, format!("there is no node {name} in the inventory")).next(next)
+}
+
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
 /// Who holds a lock, for whoever finds it taken.
 fn holder(verb: &str) -> String {
     let user =
@@ -83,21 +99,6 @@ fn utc_now() -> String {
     rfc3339(seconds)
 }
 
-/// Days to a date by the usual era arithmetic.
-fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
-}
-
 /// Replaces a file beside its place.
 fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     let part = path.with_extension("yaml.part");
@@ -105,16 +106,4 @@ fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(&part, text)?;
     std::fs::set_permissions(&part, mode)?;
     std::fs::rename(part, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_366_861), "2026-11-22T17:01:01Z");
-    }
 }
