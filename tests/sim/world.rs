@@ -1,5 +1,6 @@
 //! The simulated world: servers, links of bytes, disks, clients, and one heap of events in virtual time.
 
+use crate::budget;
 use crate::client::SimClient;
 use crate::disk::SimDisk;
 use crate::invariants::Invariants;
@@ -719,16 +720,16 @@ impl World {
         Ok(())
     }
 
-    /// A stopped server's directory is wiped; at most one ever, so that a quorum keeps its memory.
+    /// A stopped server's directory is wiped, if the budget allows.
     fn wipe(&mut self) {
-        if self.nodes.values().any(|n| n.wiped) {
+        let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
+        let Some(sid) = stopped else { return };
+        if !budget::may_wipe(self.nodes.values(), self.options.voters, sid) {
             return;
         }
-        let stopped = self.nodes.values_mut().find(|n| n.server.is_none() && n.life > 1);
-        if let Some(node) = stopped {
+        if let Some(node) = self.nodes.get_mut(&sid) {
             node.disk.wipe();
             node.wiped = true;
-            let sid = node.sid;
             self.invariants.forget(sid);
             *self.faults.entry("wiped directory").or_default() += 1;
             self.note(format!("{sid} is wiped"));
