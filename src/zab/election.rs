@@ -283,9 +283,11 @@ impl Election {
             None => self.notification(PeerState::Looking, self.vote),
         };
         if !self.setup.quorum.is_voter(from) || observes_by_its_own_list(from, &n.config) {
-            // Observers learn the leader from our answer; they never influence the vote. One that has
-            // found its leader asks nothing, and would only answer our answer.
-            if n.state == PeerState::Looking {
+            // Who does not vote by our list learns the leader from our answer, and never influences the
+            // vote. One that has found its leader asks nothing. One that looks in a later round than we
+            // do drops our vote and, if it believes in its own, answers it: the two would never end.
+            let worth_telling = settled.is_some() || (self.looking && n.round <= self.round);
+            if n.state == PeerState::Looking && worth_telling {
                 steps.push(Step::Notify(from, answer));
             }
             if let Some((_, followers)) = &mut self.elected {
