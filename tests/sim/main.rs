@@ -13,6 +13,7 @@ mod disk;
 mod invariants;
 mod world;
 
+use invariants::{convergence, nothing_lost};
 use world::World;
 
 /// Virtual time within which a healed world must be well again.
@@ -38,36 +39,13 @@ fn drive(world: &mut World) -> Result<(), String> {
         for _ in 0..200 {
             world.step()?;
         }
-        let served = world.clients.values().zip(&before).all(|(c, b)| c.operations > b + 5);
-        if served && world.is_converged() {
-            break;
+        if convergence::reached(world, &before) {
+            return nothing_lost::check(world);
         }
         if world.now > until {
             return Err("Liveness: a healed ensemble does not converge".into());
         }
     }
-    nothing_acknowledged_is_lost(world)
-}
-
-/// Every server holds every acknowledged value, or one whose fate is unknown.
-fn nothing_acknowledged_is_lost(world: &World) -> Result<(), String> {
-    for node in world.nodes.values() {
-        let tree = node.server.as_ref().unwrap().tree();
-        for client in world.clients.values() {
-            for (path, value) in &client.acked {
-                let Some(znode) = tree.find(path) else {
-                    return Err(format!("Durability: {path} was acknowledged; server {} lacks it", node.sid));
-                };
-                let found = u64::from_be_bytes(znode.data().unwrap_or_default().try_into().unwrap());
-                let pending = found > *value;
-                let unknown = client.unknown.get(path).is_some_and(|u| u.contains(&found));
-                if found != *value && !unknown && !pending {
-                    return Err(format!("Durability: {path} holds {found}, acknowledged was {value}"));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn report(seed: u64, error: &str, world: &World) -> String {

@@ -3,7 +3,7 @@
 use crate::budget;
 use crate::client::SimClient;
 use crate::disk::SimDisk;
-use crate::invariants::Invariants;
+use crate::invariants::{Check, Invariants, Seen};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use zkctl::server::{
 };
 use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
-use zkctl::zab::{self, Service};
+use zkctl::zab;
 
 const ELECTION: u16 = 3888;
 const QUORUM: u16 = 2888;
@@ -129,8 +129,6 @@ pub(crate) struct World {
     pub(crate) faults: BTreeMap<&'static str, u64>,
 }
 
-pub(crate) type Check = Result<(), String>;
-
 impl World {
     pub(crate) fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
@@ -151,7 +149,7 @@ impl World {
             current: BTreeMap::new(),
             options: options.clone(),
             healed: false,
-            invariants: Invariants::default(),
+            invariants: Invariants::new(),
             trace: 0,
             log: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -356,7 +354,9 @@ impl World {
             self.at(at + 1, Happening::Tick(sid, life));
         }
         let node = &self.nodes[&sid];
-        self.invariants.after_step(sid, node.life, node.server.as_ref().unwrap())
+        let server = node.server.as_ref().unwrap();
+        let (life, voters, clients) = (node.life, self.options.voters, &self.clients);
+        self.invariants.after_step(&Seen { sid, life, server, voters, clients })
     }
 
     fn tick(&mut self, sid: u64, life: u64) -> Check {
@@ -751,15 +751,6 @@ impl World {
         for node in self.nodes.values_mut() {
             node.disk.fuse = None;
         }
-    }
-
-    pub(crate) fn is_converged(&self) -> bool {
-        let servers: Vec<&Server> = self.nodes.values().filter_map(|n| n.server.as_ref()).collect();
-        let all_up = servers.len() == self.nodes.len();
-        let serving = servers.iter().all(|s| s.service() != Service::Down);
-        let one =
-            |f: &dyn Fn(&Server) -> u64| servers.iter().map(|s| f(s)).collect::<BTreeSet<_>>().len() == 1;
-        all_up && serving && one(&|s| s.tree().digest()) && one(&|s| s.tree().last_zxid().0)
     }
 }
 

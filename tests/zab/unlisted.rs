@@ -50,6 +50,16 @@ fn a_new_voters_acks_decide_nothing() {
     z.shows(ZK3, "1:1 1:2");
 }
 
+#[test]
+fn a_new_voter_does_not_keep_a_leader_in_office() {
+    let mut z = joined_by(&Members::voters(&[ZK1, ZK2, ZK3, ZK4]));
+    z.run();
+    z.follows(ZK4, ZK3);
+    z.crash(ZK1);
+    z.crash(ZK2);
+    z.looks(ZK3);
+}
+
 /// Its vote is better than all others (it has the largest id and the same history) and elects nobody.
 #[test]
 fn a_new_voters_vote_elects_nobody() {
