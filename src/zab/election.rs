@@ -229,6 +229,9 @@ impl Election {
     /// A server's link was refused or reset.
     pub(super) fn on_gone(&mut self, now: Millis, peer: Sid, steps: &mut Vec<Step>) {
         self.early.remove(&peer);
+        if !self.setup.quorum.is_voter(peer) {
+            return;
+        }
         if self.looking {
             self.gone.insert(peer);
             self.count(now, steps);
@@ -276,8 +279,6 @@ impl Election {
         settled: Option<(PeerState, Vote)>,
         steps: &mut Vec<Step>,
     ) {
-        self.gone.remove(&from);
-        self.zkctl.insert(from, n.zkctl);
         let answer = match settled {
             Some((state, vote)) => self.notification(state, vote),
             None => self.notification(PeerState::Looking, self.vote),
@@ -295,6 +296,8 @@ impl Election {
             }
             return;
         }
+        self.gone.remove(&from);
+        self.zkctl.insert(from, n.zkctl);
         if !self.looking {
             self.note_follower(from, n);
             self.early.remove(&from);
