@@ -16,6 +16,7 @@ mod trees;
 
 mod bench;
 mod damage;
+mod joining;
 mod kazoo;
 mod kills;
 mod lagging;

@@ -8,6 +8,7 @@ pub(crate) fn may_wipe<'a>(nodes: impl Iterator<Item = &'a Node> + Clone, voters
     if nodes.clone().any(|n| n.wiped) {
         return false;
     }
-    let remember = nodes.filter(|n| n.sid <= voters && n.sid != sid && n.disk.keeps_a_trusted_database());
-    sid > voters || remember.count() as u64 > voters / 2
+    let votes = |sid: u64| (1..=voters).contains(&sid);
+    let remember = nodes.filter(|n| votes(n.sid) && n.sid != sid && n.disk.keeps_a_trusted_database());
+    !votes(sid) || remember.count() as u64 > voters / 2
 }

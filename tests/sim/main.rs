@@ -14,13 +14,16 @@ mod invariants;
 mod world;
 
 use invariants::{convergence, nothing_lost};
-use world::World;
+use world::{Newcomer, World};
 
 /// Virtual time within which a healed world must be well again.
 const HEAL_MS: u64 = 120_000;
 
 fn run(seed: u64) -> Result<World, (String, Box<World>)> {
-    let mut world = World::new(seed);
+    run_in(World::new(seed))
+}
+
+fn run_in(mut world: World) -> Result<World, (String, Box<World>)> {
     match drive(&mut world) {
         Ok(()) => Ok(world),
         Err(e) => Err((e, Box::new(world))),
@@ -110,6 +113,20 @@ fn the_hole_behind_a_snap_is_never_sent() {
 #[test]
 fn a_wipe_leaves_a_majority_with_its_memory() {
     range_of(&[9658]);
+}
+
+/// One more server, in its own member list only, below or above all others, with a vote by that list or as
+/// an observer: it learns through all faults, and counts for nothing.
+#[test]
+fn a_server_that_nobody_lists_yet_joins() {
+    for seed in 0..20 {
+        for sid in [0, 9] {
+            let newcomer = Newcomer { sid, votes: seed % 2 == 0 };
+            if let Err((error, world)) = run_in(World::with_newcomer(seed, newcomer)) {
+                panic!("{newcomer:?}: {}", report(seed, &error, &world));
+            }
+        }
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) slow_disk: bool,
     pub(crate) snap_count: u64,
     pub(crate) prealloc: u64,
+    /// A server that only its own member list names.
+    pub(crate) newcomer: Option<Newcomer>,
     /// The directories begin with Apache's `initialize`; else the voters must find each other new.
     pub(crate) initialised: bool,
 }
@@ -53,9 +55,28 @@ impl Options {
             slow_disk: prng.chance(1, 3),
             snap_count: [4, 20, 100][prng.below(3) as usize],
             prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
+            newcomer: None,
             initialised: prng.chance(1, 2),
         }
     }
+
+    /// Whom the ensemble lists.
+    fn listed(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.voters + self.observers
+    }
+
+    fn all(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = self.listed().chain(self.newcomer.map(|n| n.sid)).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// A server that is about to join: new, and named by its own list only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) sid: u64,
+    pub(crate) votes: bool,
 }
 
 #[derive(Debug)]
@@ -133,6 +154,19 @@ impl World {
     pub(crate) fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
         let options = Options::draw(&mut prng);
+        World::with(options, prng)
+    }
+
+    /// A world with one more server, which is in its own member list only.
+    pub(crate) fn with_newcomer(seed: u64, newcomer: Newcomer) -> World {
+        let mut prng = Prng::new(seed);
+        let mut options = Options::draw(&mut prng);
+        options.voters = options.voters.max(3);
+        options.newcomer = Some(newcomer);
+        World::with(options, prng)
+    }
+
+    fn with(options: Options, prng: Prng) -> World {
         let mut world = World {
             now: 0,
             heap: BinaryHeap::new(),
@@ -155,9 +189,9 @@ impl World {
             faults: BTreeMap::new(),
             prng,
         };
-        for sid in 1..=options.voters + options.observers {
+        for sid in options.all() {
             let mut disk = SimDisk::new();
-            if options.initialised {
+            if options.initialised && options.newcomer.is_none_or(|n| n.sid != sid) {
                 disk.touch_initialize();
             }
             let node = Node {
@@ -236,12 +270,14 @@ impl World {
     }
 
     fn settings(&self, sid: u64) -> Settings {
-        let all = self.options.voters + self.options.observers;
+        let newcomer = self.options.newcomer.filter(|n| n.sid == sid);
+        let listed = self.options.listed().chain(newcomer.map(|n| n.sid));
         let peer = |n: u64| PeerAddress { host: n.to_string(), quorum_port: QUORUM, election_port: ELECTION };
-        let voters = (1..=self.options.voters).map(|n| Sid(n as i64)).collect();
+        let voting = newcomer.filter(|n| n.votes).map(|n| n.sid);
+        let voters = (1..=self.options.voters).chain(voting).map(|n| Sid(n as i64)).collect();
         Settings {
             me: Sid(sid as i64),
-            members: (1..=all).map(|n| (Sid(n as i64), peer(n))).collect(),
+            members: listed.map(|n| (Sid(n as i64), peer(n))).collect(),
             tick_ms: 200,
             session_ms: (400, 8000),
             connections_per_ip: 0,
@@ -355,8 +391,15 @@ impl World {
         }
         let node = &self.nodes[&sid];
         let server = node.server.as_ref().unwrap();
-        let (life, voters, clients) = (node.life, self.options.voters, &self.clients);
-        self.invariants.after_step(&Seen { sid, life, server, voters, clients })
+        let seen = Seen {
+            sid,
+            life: node.life,
+            server,
+            voters: self.options.voters,
+            votes: (1..=self.options.voters).contains(&sid),
+            clients: &self.clients,
+        };
+        self.invariants.after_step(&seen)
     }
 
     fn tick(&mut self, sid: u64, life: u64) -> Check {
@@ -568,8 +611,7 @@ impl World {
     }
 
     fn client_connect(&mut self, id: u64) -> Check {
-        let all = self.nodes.len() as u64;
-        let node = self.prng.between(1, all);
+        let node = self.any_server();
         if self.nodes[&node].server.is_none() {
             return Ok(());
         }
@@ -676,12 +718,16 @@ impl World {
         self.after(rest, Happening::Start(sid));
     }
 
+    fn any_server(&mut self) -> u64 {
+        let nth = self.prng.between(1, self.nodes.len() as u64) as usize - 1;
+        *self.nodes.keys().nth(nth).unwrap()
+    }
+
     /// One fault, as the options allow.
     pub(crate) fn fault(&mut self) -> Check {
-        let all = self.nodes.len() as u64;
         let options = self.options.clone();
         if options.crash_every > 0 && self.prng.chance(1, options.crash_every) {
-            let sid = self.prng.between(1, all);
+            let sid = self.any_server();
             let power = options.power_cuts && self.prng.chance(1, 2);
             if power && self.prng.chance(1, 2) {
                 self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(self.prng.below(12));
@@ -694,7 +740,7 @@ impl World {
             }
         }
         if options.cut_every > 0 && self.prng.chance(1, options.cut_every) {
-            let (a, b) = (self.prng.between(1, all), self.prng.between(1, all));
+            let (a, b) = (self.any_server(), self.any_server());
             if a != b {
                 *self.faults.entry("one-way cut").or_default() += 1;
                 self.note(format!("cut {a} -> {b}"));

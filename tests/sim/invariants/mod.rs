@@ -28,8 +28,9 @@ pub(crate) struct Seen<'a> {
     /// Its incarnation.
     pub(crate) life: u64,
     pub(crate) server: &'a Server,
-    /// How many voters there are; they have the smallest sids.
+    /// How many voters there are by the ensemble's list, and whether this is one.
     pub(crate) voters: u64,
+    pub(crate) votes: bool,
     pub(crate) clients: &'a BTreeMap<u64, SimClient>,
 }
 

@@ -22,7 +22,7 @@ impl Invariant for QuorumDurability {
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
         let zab = seen.server.zab();
-        if seen.sid <= seen.voters {
+        if seen.votes {
             self.durable.insert(seen.sid, zab.durable());
         }
         let Service::Leading(epoch) = seen.server.service() else { return Ok(()) };
