@@ -58,10 +58,33 @@ fn of_the_leader() {
     }
 }
 
-/// A promise that was written and not told cannot be counted when it is told after a restart: what else was
-/// promised since is not known. The epoch is given up for the next.
+/// What zk1 did since it promised is not known: its promise is repeated, and not counted.
 #[test]
 fn a_promise_is_not_counted_twice() {
+    let mut z = in_discovery();
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.says(ZK3, ZK1, "LEADERINFO 2");
+    z.crash_after(ZK1, "acceptedEpoch 2");
+    z.start(ZK1);
+    z.votes();
+    z.says(ZK1, ZK3, "FOLLOWERINFO 2");
+    z.says(ZK3, ZK1, "LEADERINFO 2");
+    z.says(ZK1, ZK3, "ACKEPOCH 1:1 promised before");
+    z.awaits(ZK3, "nothing");
+    z.is_silent(ZK3, ZK1);
+
+    z.says(ZK3, ZK2, "LEADERINFO 2");
+    z.writes(ZK2, "acceptedEpoch 2");
+    z.says(ZK2, ZK3, "ACKEPOCH 1:1 of epoch 1");
+    z.awaits(ZK3, "currentEpoch 2");
+    z.run();
+    z.leads(ZK3, 2);
+    z.follows(ZK1, ZK3);
+}
+
+/// With nobody else to promise, the epoch is given up for the next at once, not after initLimit.
+#[test]
+fn an_epoch_that_nobody_else_can_promise_is_given_up() {
     let mut z = Script::new(&Members::voters(&[ZK1, ZK2, ZK3]));
     z.start(ZK1);
     z.start(ZK3);
