@@ -59,6 +59,18 @@ fn what_is_proposed_while_the_tree_travels_follows_it() {
     z.shows(ZK1, "1:1 1:2 1:3 1:4 2:1");
 }
 
+/// The tree is what is decided; what is not travels behind it as proposals.
+#[test]
+fn what_is_proposed_and_not_decided_is_not_in_the_tree() {
+    let mut z = far_behind();
+    z.proposes(ZK3, "2:1");
+    up_to_the_stream(&mut z);
+    z.says_all(ZK3, ZK1, &["the tree of 1:1 1:2 1:3 1:4", "PROPOSE 2:1", "NEWLEADER 2:0"]);
+    z.run();
+    z.follows(ZK1, ZK3);
+    z.shows(ZK1, "1:1 1:2 1:3 1:4 2:1");
+}
+
 /// ZOOKEEPER-3642: the leader dies behind the stream; what is in memory only is offered to nobody.
 #[test]
 fn a_tree_in_memory_only_is_never_offered() {
