@@ -25,6 +25,15 @@ pub const COMMITTED_WINDOW_BYTES: usize = 16 << 20;
 pub const ELECTION_MESSAGE_MAX: usize = 1024 * 512;
 /// The longest address list in an election link's first message.
 pub const ELECTION_HELLO_MAX: usize = 2048;
+/// How long an accepted election link may stay without a hello. A server says it at once; the original
+/// waits tickTime * syncLimit, which is this with its example configuration.
+pub const ELECTION_HELLO_MS: u64 = 10_000;
+/// Accepted election links without a hello; one more closes the oldest. A member needs one for the time of
+/// a round trip, so more than a few are no members.
+pub const ELECTION_SILENT_MAX: usize = 64;
+/// Election links to servers that our member list does not name; one more closes the oldest. A server that
+/// joins needs one until the list names it.
+pub const ELECTION_UNLISTED_MAX: usize = 16;
 /// Requests in flight above which sockets are no longer read (`zookeeper.globalOutstandingLimit`).
 pub const GLOBAL_OUTSTANDING: usize = 1000;
 /// Bytes a client connection may leave unread before it is no longer served reads.

@@ -1,18 +1,20 @@
 //! Links to peers: the election mesh and the quorum links, as bytes.
 //!
-//! Owns framing, hellos, who may keep of two crossing dials the larger sid's, and SNAP streams in
-//! both directions. Deliberately absent: what a message means (`zab`). A peer's bytes can only close
-//! that peer's link.
+//! Owns framing, hellos, which of two crossing dials is kept (the larger sid's), how long a link may be
+//! silent, and SNAP streams in both directions. Deliberately absent: what a message means (`zab`). A peer's
+//! bytes can only close that peer's link.
 
 use super::event::{Action, Level, PeerPort};
 use crate::ids::{LinkId, Sid};
 use crate::jute::Error;
+use crate::limits;
 use crate::session::SessionTable;
+use crate::time::Millis;
 use crate::tree::{CursorId, Loader, Tree};
 use crate::wire::vote::{self, Hello, Notification};
 use crate::zab::Message;
 use crate::zxid::Zxid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Where a member listens for peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,8 @@ pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
     /// The election link to each peer, standing or being dialled.
     election: BTreeMap<Sid, LinkId>,
+    /// Accepted election links that may not have said hello, oldest first, and until when they may.
+    silent: VecDeque<(Millis, LinkId)>,
     next_dial: u64,
 }
 
@@ -112,7 +116,15 @@ impl Links {
             let host = if bracketed { format!("[{}]", a.host) } else { a.host.clone() };
             format!("{host}:{}", a.election_port)
         });
-        Links { me, members, own_address, links: BTreeMap::new(), election: BTreeMap::new(), next_dial: 0 }
+        Links {
+            me,
+            members,
+            own_address,
+            links: BTreeMap::new(),
+            election: BTreeMap::new(),
+            silent: VecDeque::new(),
+            next_dial: 0,
+        }
     }
 
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
@@ -186,10 +198,24 @@ impl Links {
         removed.sending.map(|s| s.cursor)
     }
 
-    pub(super) fn on_accepted(&mut self, link: LinkId, port: PeerPort) -> Option<FromPeer> {
+    pub(super) fn on_accepted(
+        &mut self,
+        now: Millis,
+        link: LinkId,
+        port: PeerPort,
+        out: &mut Vec<Action>,
+    ) -> Option<FromPeer> {
         match port {
             PeerPort::Election => {
+                let links = &self.links;
+                self.silent.retain(|(_, l)| links.get(l).is_some_and(|l| l.kind == LinkKind::ElectionSilent));
+                if self.silent.len() >= limits::ELECTION_SILENT_MAX
+                    && let Some((_, oldest)) = self.silent.pop_front()
+                {
+                    self.refuse(oldest, "too many election links without a hello", out);
+                }
                 self.links.insert(link, Link::new(LinkKind::ElectionSilent));
+                self.silent.push_back((now + limits::ELECTION_HELLO_MS, link));
                 None
             }
             PeerPort::Quorum => {
@@ -197,6 +223,27 @@ impl Links {
                 Some(FromPeer::Accepted(link))
             }
         }
+    }
+
+    /// Closes what has been silent for too long.
+    pub(super) fn on_tick(&mut self, now: Millis, out: &mut Vec<Action>) {
+        while let Some((_, link)) = self.silent.front().copied().filter(|(until, _)| *until <= now) {
+            self.silent.pop_front();
+            if self.links.get(&link).is_some_and(|l| l.kind == LinkKind::ElectionSilent) {
+                let reason = format!("an election link said nothing for {} ms", limits::ELECTION_HELLO_MS);
+                self.refuse(link, &reason, out);
+            }
+        }
+    }
+
+    /// When `on_tick` is wanted next.
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.silent.front().map(|(until, _)| *until)
+    }
+
+    fn refuse(&mut self, link: LinkId, reason: &str, out: &mut Vec<Action>) {
+        out.push(Action::Log(Level::Warn, format!("election link closed: {reason}")));
+        self.close(link, out);
     }
 
     pub(super) fn on_dialled(&mut self, link: LinkId, out: &mut Vec<Action>) -> Option<FromPeer> {
@@ -309,11 +356,12 @@ impl Links {
         from: &mut Vec<FromPeer>,
     ) -> Result<(), Error> {
         let peer = hello.sid;
-        if !self.members.contains_key(&peer) || peer == self.me {
-            let reason = format!("server {peer} is not in our member list; its election link is refused");
-            out.push(Action::Log(Level::Warn, reason));
-            self.close(link, out);
+        if peer == self.me || peer.0 < 0 {
+            self.refuse(link, &format!("it says that it is server {peer}; we are {}", self.me), out);
             return Ok(());
+        }
+        if !self.members.contains_key(&peer) {
+            self.make_room_for_unlisted(peer, out);
         }
         if peer < self.me {
             self.close(link, out);
@@ -323,7 +371,7 @@ impl Links {
             {
                 self.close(old, out);
             }
-            self.connect(peer, out);
+            self.connect_back(peer, hello, out);
             return Ok(());
         }
         if let Some(old) = self.election.insert(peer, link) {
@@ -337,6 +385,36 @@ impl Links {
         Ok(())
     }
 
+    /// A server that is about to join is in its own list before it is in ours. As with the original it may
+    /// ask who leads; `zab` answers it and never counts it.
+    fn make_room_for_unlisted(&mut self, peer: Sid, out: &mut Vec<Action>) {
+        let known = self.election.contains_key(&peer);
+        let unlisted: Vec<LinkId> =
+            self.election.iter().filter(|(s, _)| !self.members.contains_key(s)).map(|(_, l)| *l).collect();
+        if !known
+            && unlisted.len() >= limits::ELECTION_UNLISTED_MAX
+            && let Some(oldest) = unlisted.iter().min()
+        {
+            self.refuse(*oldest, "too many servers that our member list does not name", out);
+        }
+        let text = format!("server {peer} is not in our member list; it may learn, and has no vote");
+        out.push(Action::Log(Level::Info, text));
+    }
+
+    /// Dials a smaller server that has shown up: where our list says, else where it says itself.
+    fn connect_back(&mut self, peer: Sid, hello: &Hello, out: &mut Vec<Action>) {
+        if self.members.contains_key(&peer) {
+            return self.connect(peer, out);
+        }
+        let address = hello.addresses.first().and_then(|a| a.rsplit_once(':'));
+        let Some((host, Ok(port))) = address.map(|(host, port)| (host, port.parse())) else { return };
+        if !self.election.contains_key(&peer) {
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let link = self.dial(LinkKind::ElectionDialling(peer), host, port, out);
+            self.election.insert(peer, link);
+        }
+    }
+
     /// One piece per link that has something to send.
     pub(super) fn flush(&mut self, out: &mut Vec<Action>) {
         for (id, link) in &mut self.links {
@@ -346,6 +424,132 @@ impl Links {
                 let bytes = std::mem::take(&mut link.outbound);
                 out.push(Action::PeerSend { link: *id, bytes, tell });
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Server 2 of 1, 2 and 3.
+    fn links() -> Links {
+        let address = |n: i64| PeerAddress { host: format!("zk{n}"), quorum_port: 2182, election_port: 2183 };
+        Links::new(Sid(2), (1..=3).map(|n| (Sid(n), address(n))).collect())
+    }
+
+    fn accept(links: &mut Links, at: u64, link: u64) -> Vec<Action> {
+        let mut out = Vec::new();
+        assert!(links.on_accepted(Millis(at), LinkId(link), PeerPort::Election, &mut out).is_none());
+        out
+    }
+
+    fn hear(links: &mut Links, link: u64, bytes: &[u8]) -> (Vec<Action>, Vec<FromPeer>) {
+        let (mut out, mut from) = (Vec::new(), Vec::new());
+        links.get_mut(LinkId(link)).unwrap().inbound.extend_from_slice(bytes);
+        links.on_election_bytes(LinkId(link), &mut out, &mut from);
+        (out, from)
+    }
+
+    fn hello(sid: i64, address: &str) -> Vec<u8> {
+        Hello { sid: Sid(sid), addresses: vec![address.to_owned()] }.encode()
+    }
+
+    fn closed(out: &[Action]) -> Vec<u64> {
+        out.iter().filter_map(|a| if let Action::PeerClose(link) = a { Some(link.0) } else { None }).collect()
+    }
+
+    fn dialled(out: &[Action]) -> Vec<(String, u16)> {
+        let dial = |a: &Action| match a {
+            Action::PeerDial { host, port, .. } => Some((host.clone(), *port)),
+            _ => None,
+        };
+        out.iter().filter_map(dial).collect()
+    }
+
+    #[test]
+    fn a_link_that_never_says_hello_is_closed_in_time() {
+        let mut links = links();
+        accept(&mut links, 100, 10);
+        // Half a hello is none.
+        let (out, _) = hear(&mut links, 10, &hello(3, "zk3:2183")[..9]);
+        assert!(closed(&out).is_empty());
+        let until = Millis(100 + limits::ELECTION_HELLO_MS);
+        assert_eq!(links.next_deadline(), Some(until));
+        let mut out = Vec::new();
+        links.on_tick(Millis(until.0 - 1), &mut out);
+        assert!(closed(&out).is_empty());
+        links.on_tick(until, &mut out);
+        assert_eq!(closed(&out), [10]);
+        assert_eq!(links.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_link_that_said_hello_stays() {
+        let mut links = links();
+        accept(&mut links, 0, 10);
+        let (_, from) = hear(&mut links, 10, &hello(3, "zk3:2183"));
+        assert!(matches!(from[..], [FromPeer::ElectionUp(Sid(3))]));
+        let mut out = Vec::new();
+        links.on_tick(Millis(limits::ELECTION_HELLO_MS), &mut out);
+        assert!(closed(&out).is_empty());
+    }
+
+    #[test]
+    fn of_too_many_silent_links_the_oldest_goes() {
+        let mut links = links();
+        for n in 0..limits::ELECTION_SILENT_MAX as u64 {
+            assert!(closed(&accept(&mut links, n, 10 + 2 * n)).is_empty());
+        }
+        assert_eq!(closed(&accept(&mut links, 99, 1000)), [10]);
+    }
+
+    #[test]
+    fn an_unlisted_larger_server_keeps_its_link() {
+        let mut links = links();
+        accept(&mut links, 0, 10);
+        let (out, from) = hear(&mut links, 10, &hello(4, "zk4:2183"));
+        assert!(closed(&out).is_empty());
+        assert!(matches!(from[..], [FromPeer::ElectionUp(Sid(4))]));
+    }
+
+    #[test]
+    fn an_unlisted_smaller_server_is_called_back_where_it_says() {
+        for (address, host) in [("zk0:2183", "zk0"), ("[::1]:2183", "::1")] {
+            let mut links = links();
+            accept(&mut links, 0, 10);
+            let (out, from) = hear(&mut links, 10, &hello(0, address));
+            assert_eq!(closed(&out), [10]);
+            assert_eq!(dialled(&out), [(host.to_owned(), 2183)]);
+            assert!(from.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_listed_smaller_server_is_called_back_where_the_list_says() {
+        let mut links = links();
+        accept(&mut links, 0, 10);
+        let (out, _) = hear(&mut links, 10, &hello(1, "elsewhere:1"));
+        assert_eq!(dialled(&out), [("zk1".to_owned(), 2183)]);
+    }
+
+    #[test]
+    fn unlisted_servers_cannot_take_all_links() {
+        let mut links = links();
+        for n in 0..limits::ELECTION_UNLISTED_MAX as u64 {
+            accept(&mut links, 0, 10 + 2 * n);
+            assert!(closed(&hear(&mut links, 10 + 2 * n, &hello(100 + n as i64, "a:1")).0).is_empty());
+        }
+        accept(&mut links, 0, 1000);
+        assert_eq!(closed(&hear(&mut links, 1000, &hello(99, "a:1")).0), [10]);
+    }
+
+    #[test]
+    fn nobody_else_is_us() {
+        for sid in [2, -1] {
+            let mut links = links();
+            accept(&mut links, 0, 10);
+            assert_eq!(closed(&hear(&mut links, 10, &hello(sid, "zk2:2183")).0), [10]);
         }
     }
 }

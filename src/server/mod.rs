@@ -166,7 +166,7 @@ impl Server {
             Event::ClientBytes { conn, bytes } => self.on_client_bytes(now, conn, bytes, out),
             Event::ClientClosed(conn) => self.forget_client(conn),
             Event::PeerAccepted { link, port } => {
-                let from = self.links.on_accepted(link, port);
+                let from = self.links.on_accepted(now.mono, link, port, out);
                 self.on_peer(now, from);
             }
             Event::PeerDialled(link) => {
@@ -211,8 +211,9 @@ impl Server {
     pub fn next_deadline(&self) -> Option<Millis> {
         let reign = self.reign.as_ref().and_then(|r| r.tracker.next_deadline());
         let sweep = (!self.clients.is_empty()).then_some(self.next_sweep);
-        let own = [self.zab.next_deadline(), self.storage.next_deadline(), reign, sweep];
-        own.into_iter().flatten().min()
+        let below = [self.zab.next_deadline(), self.storage.next_deadline(), self.links.next_deadline()];
+        let own = below.into_iter().chain([reign, sweep]);
+        own.flatten().min()
     }
 
     /// Whether too many requests are in flight to take more.
@@ -399,6 +400,7 @@ impl Server {
     }
 
     fn on_tick(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.links.on_tick(now.mono, out);
         self.zab_input(now, Input::Tick);
         self.drain(now, out);
         self.expire_sessions(now);

@@ -246,6 +246,9 @@ impl Election {
     /// A server's link was refused or reset.
     pub(super) fn on_gone(&mut self, now: Millis, peer: Sid, steps: &mut Vec<Step>) {
         self.early.remove(&peer);
+        if !self.setup.quorum.is_voter(peer) {
+            return;
+        }
         if self.looking {
             self.gone.insert(peer);
             self.count(now, steps);
@@ -302,22 +305,24 @@ impl Election {
         settled: Option<(PeerState, Vote)>,
         steps: &mut Vec<Step>,
     ) {
-        self.gone.remove(&from);
-        self.zkctl.insert(from, n.zkctl);
         let answer = match settled {
             Some((state, vote)) => self.notification(state, vote),
             None => self.notification(PeerState::Looking, self.vote),
         };
         if !self.setup.quorum.is_voter(from) || observes_by_its_own_list(from, &n.config) {
-            // Observers learn the leader from our answer; they never influence the vote. One that has
-            // found its leader asks nothing, and would only answer our answer.
-            if n.state == PeerState::Looking {
+            // Who does not vote by our list learns the leader from our answer, and never influences the
+            // vote. One that has found its leader asks nothing. One that looks in a later round than we
+            // do drops our vote and, if it believes in its own, answers it: the two would never end.
+            let worth_telling = settled.is_some() || (self.looking && n.round <= self.round);
+            if n.state == PeerState::Looking && worth_telling {
                 steps.push(Step::Notify(from, answer));
             }
             self.on_observer(now, from, steps);
             return;
         }
         self.observing.remove(&from);
+        self.gone.remove(&from);
+        self.zkctl.insert(from, n.zkctl);
         if !self.looking {
             self.note_follower(from, n);
             self.early.remove(&from);

@@ -21,7 +21,7 @@ pub use quorum::Majority;
 pub use shared::{Config, Recovered, Trust};
 pub use sync_plan::{SyncPlan, plan};
 
-use crate::ids::Sid;
+use crate::ids::{LinkId, Sid};
 use crate::time::Millis;
 use crate::wire::vote::{Notification, PeerState};
 use crate::zxid::{Epoch, Zxid};
@@ -122,11 +122,7 @@ impl Zab {
                 }
                 Verdict::Stay
             }
-            Input::LinkDown(link) => match &mut self.role {
-                Role::Leading(leader) => leader.on_link_down(&ctx, link),
-                Role::Learning(learner) if learner.has(link) => Verdict::look("the link to the leader ended"),
-                _ => Verdict::Stay,
-            },
+            Input::LinkDown(link) => return self.on_link_down(now, link, out),
             Input::Received { link, message } => match &mut self.role {
                 Role::Leading(leader) if leader.has(link) => leader.on_message(&mut ctx, link, message),
                 Role::Learning(learner) if learner.has(link) => learner.on_message(&mut ctx, link, message),
@@ -256,6 +252,18 @@ impl Zab {
     fn on_notified(&mut self, now: Millis, from: Sid, n: &Notification, out: &mut Vec<Action>) {
         let settled = self.settled();
         self.elect(now, out, |election, steps| election.on_notification(now, from, n, settled, steps));
+        self.reconsider(now, out);
+    }
+
+    fn on_link_down(&mut self, now: Millis, link: LinkId, out: &mut Vec<Action>) {
+        let ctx = Ctx { now, shared: &mut self.shared, out };
+        let verdict = match &mut self.role {
+            Role::Leading(leader) => leader.on_link_down(&ctx, link),
+            Role::Learning(learner) if learner.has(link) => Verdict::look("the link to the leader ended"),
+            _ => Verdict::Stay,
+        };
+        self.follow(now, verdict, out);
+        // Its election link may have told already; a learner counts as with us while either stands.
         self.reconsider(now, out);
     }
 

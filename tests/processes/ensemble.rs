@@ -50,6 +50,21 @@ impl Ensemble {
         panic!("{name}: the chosen ports were taken {CLASHES_MAX} times");
     }
 
+    /// Starts one more server, which its own member list names and the others' do not; returns its index.
+    pub(crate) fn join_unlisted(&mut self, role: &str) -> usize {
+        let sid = self.servers.len() + 1;
+        let known = fs::read_to_string(self.dir.join("1/zoo.cfg")).unwrap();
+        let listed: String =
+            known.lines().filter(|l| l.starts_with("server.")).map(|l| format!("{l}\n")).collect();
+        let own = format!("server.{sid}=127.0.0.1:{}:{}:{role}\n", free_port(), free_port());
+        let dir = self.dir.join(sid.to_string());
+        let mut server = Server::new(dir, free_port(), &format!("{COMMON}{listed}{own}"));
+        server.identify(sid);
+        server.start();
+        self.servers.push(server);
+        sid - 1
+    }
+
     /// Waits until all serve; false when a port was taken.
     fn came_up(&mut self) -> bool {
         until("all servers serve", || {

@@ -17,6 +17,7 @@ mod trees;
 mod bench;
 mod damage;
 mod greedy;
+mod joining;
 mod kazoo;
 mod kills;
 mod lagging;

@@ -3,6 +3,7 @@
 //! A client creates znodes under its own parent, sets and reads them, and checks what it is owed:
 //! replies in order, zxids that never go back, its own acknowledged writes visible.
 
+use crate::invariants::{client_fifo, own_writes};
 use std::collections::BTreeMap;
 use zkctl::jute::{self, Reader};
 use zkctl::prng::Prng;
@@ -157,28 +158,15 @@ impl SimClient {
         if header.xid == -1 {
             return Ok(());
         }
-        if self.doing.is_empty() {
-            return Err(format!("client {}: a reply to nothing: {header:?}", self.id));
-        }
-        let (xid, doing) = self.doing.remove(0);
-        let expected = if doing == Doing::Ping { -2 } else { xid };
-        if header.xid != expected {
-            return Err(format!(
-                "client {}: reply {} where {expected} was due (ClientFifo)",
-                self.id, header.xid
-            ));
-        }
-        if header.zxid < self.last_zxid {
-            return Err(format!("client {}: zxid went back to {:#x}", self.id, header.zxid));
-        }
+        let due = self.doing.first().map(|(xid, doing)| if *doing == Doing::Ping { -2 } else { *xid });
+        client_fifo::check(self.id, &header, due, self.last_zxid)?;
+        let (_, doing) = self.doing.remove(0);
         self.last_zxid = header.zxid;
         self.operations += 1;
         match doing {
             Doing::Create(path, value) if header.err.0 == 0 => self.wrote(path, value),
             Doing::Set(path, value) if header.err.0 == 0 => self.wrote(path, value),
-            Doing::Set(path, _) => {
-                return Err(format!("client {}: set of acknowledged {path}: {}", self.id, header.err.0));
-            }
+            Doing::Set(path, _) => own_writes::finds(self.id, &path, header.err.0)?,
             Doing::Get(path) => self.read(&path, header.err.0, &mut reader)?,
             Doing::Create(..) | Doing::Ephemeral | Doing::Sync | Doing::Ping => {}
         }
@@ -191,18 +179,14 @@ impl SimClient {
     }
 
     fn read(&mut self, path: &str, err: i32, reader: &mut Reader<'_>) -> Result<(), String> {
-        let Some(acked) = self.acked.get(path) else { return Ok(()) };
-        if err != 0 {
-            return Err(format!("client {}: {path} was acknowledged and reads {err}", self.id));
+        if !self.acked.contains_key(path) {
+            return Ok(());
         }
+        own_writes::finds(self.id, path, err)?;
         let data = reader.buffer().map_err(|e| e.to_string())?.unwrap_or_default();
         Stat::read(reader).map_err(|e| e.to_string())?;
         let value = u64::from_be_bytes(data.try_into().map_err(|_| "a value of another length".to_owned())?);
-        let unknown = self.unknown.get(path).is_some_and(|u| u.contains(&value));
-        if value != *acked && !unknown {
-            return Err(format!("client {}: {path} holds {value}, acknowledged was {acked}", self.id));
-        }
-        Ok(())
+        own_writes::reads(self, path, value)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use zkctl::prng::Prng;
-use zkctl::storage::{Dir, Disk, DiskError, FileRef, write_zeros};
+use zkctl::storage::{self, Dir, Disk, DiskError, FileRef, write_zeros};
 
 const SECTOR: usize = 512;
 
@@ -123,6 +123,14 @@ impl SimDisk {
 
     pub(crate) fn wipe(&mut self) {
         *self = SimDisk::new();
+    }
+
+    /// Whether a power cut now would leave a database that may be voted with: a snapshot's name becomes
+    /// durable behind its bytes, and the mark of a database that was lost lies beside it.
+    pub(crate) fn keeps_a_trusted_database(&self) -> bool {
+        let data = &self.dirs[&Dir::Data];
+        let marked = [&data.durable, &data.now].iter().any(|d| d.contains_key("zkctl.untrusted"));
+        data.durable.keys().any(|name| storage::parse_name(name, "snapshot").is_some()) && !marked
     }
 
     pub(crate) fn touch_initialize(&mut self) {

@@ -7,18 +7,23 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stderr, reason = "a failing seed tells its story")]
 
+mod budget;
 mod client;
 mod disk;
 mod invariants;
 mod world;
 
-use world::World;
+use invariants::{convergence, nothing_lost};
+use world::{Newcomer, World};
 
 /// Virtual time within which a healed world must be well again.
 const HEAL_MS: u64 = 120_000;
 
 fn run(seed: u64) -> Result<World, (String, Box<World>)> {
-    let mut world = World::new(seed);
+    run_in(World::new(seed))
+}
+
+fn run_in(mut world: World) -> Result<World, (String, Box<World>)> {
     match drive(&mut world) {
         Ok(()) => Ok(world),
         Err(e) => Err((e, Box::new(world))),
@@ -37,36 +42,13 @@ fn drive(world: &mut World) -> Result<(), String> {
         for _ in 0..200 {
             world.step()?;
         }
-        let served = world.clients.values().zip(&before).all(|(c, b)| c.operations > b + 5);
-        if served && world.is_converged() {
-            break;
+        if convergence::reached(world, &before) {
+            return nothing_lost::check(world);
         }
         if world.now > until {
             return Err("Liveness: a healed ensemble does not converge".into());
         }
     }
-    nothing_acknowledged_is_lost(world)
-}
-
-/// Every server holds every acknowledged value, or one whose fate is unknown.
-fn nothing_acknowledged_is_lost(world: &World) -> Result<(), String> {
-    for node in world.nodes.values() {
-        let tree = node.server.as_ref().unwrap().tree();
-        for client in world.clients.values() {
-            for (path, value) in &client.acked {
-                let Some(znode) = tree.find(path) else {
-                    return Err(format!("Durability: {path} was acknowledged; server {} lacks it", node.sid));
-                };
-                let found = u64::from_be_bytes(znode.data().unwrap_or_default().try_into().unwrap());
-                let pending = found > *value;
-                let unknown = client.unknown.get(path).is_some_and(|u| u.contains(&found));
-                if found != *value && !unknown && !pending {
-                    return Err(format!("Durability: {path} holds {found}, acknowledged was {value}"));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn report(seed: u64, error: &str, world: &World) -> String {
@@ -124,6 +106,27 @@ fn a_cut_leaves_the_spare_segment_alone() {
 #[test]
 fn the_hole_behind_a_snap_is_never_sent() {
     range_of(&[4472]);
+}
+
+/// Found by a range, and the simulator's fault: one voter lost power in its first snapshot and came back
+/// without a database, another was wiped. Two of three without memory must halt, so the wipe was one too many.
+#[test]
+fn a_wipe_leaves_a_majority_with_its_memory() {
+    range_of(&[9658]);
+}
+
+/// One more server, in its own member list only, below or above all others, with a vote by that list or as
+/// an observer: it learns through all faults, and counts for nothing.
+#[test]
+fn a_server_that_nobody_lists_yet_joins() {
+    for seed in 0..20 {
+        for sid in [0, 9] {
+            let newcomer = Newcomer { sid, votes: seed % 2 == 0 };
+            if let Err((error, world)) = run_in(World::with_newcomer(seed, newcomer)) {
+                panic!("{newcomer:?}: {}", report(seed, &error, &world));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The simulated world: servers, links of bytes, disks, clients, and one heap of events in virtual time.
 
+use crate::budget;
 use crate::client::SimClient;
 use crate::disk::SimDisk;
-use crate::invariants::Invariants;
+use crate::invariants::{Check, Invariants, Seen};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +16,7 @@ use zkctl::server::{
 };
 use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
-use zkctl::zab::{self, Service};
+use zkctl::zab;
 
 const ELECTION: u16 = 3888;
 const QUORUM: u16 = 2888;
@@ -35,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) snap_count: u64,
     pub(crate) prealloc: u64,
     pub(crate) log_bytes: Option<u64>,
+    /// A server that only its own member list names.
+    pub(crate) newcomer: Option<Newcomer>,
     /// The directories begin with Apache's `initialize`; else the voters must find each other new.
     pub(crate) initialised: bool,
 }
@@ -54,12 +57,31 @@ impl Options {
             snap_count: [4, 20, 100][prng.below(3) as usize],
             prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
             log_bytes: None,
+            newcomer: None,
             initialised: prng.chance(1, 2),
         };
         // Not drawn: what older seeds meet stays what it was.
         options.log_bytes = (options.clients == 2).then_some(3000);
         options
     }
+
+    /// Whom the ensemble lists.
+    fn listed(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.voters + self.observers
+    }
+
+    fn all(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = self.listed().chain(self.newcomer.map(|n| n.sid)).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// A server that is about to join: new, and named by its own list only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) sid: u64,
+    pub(crate) votes: bool,
 }
 
 #[derive(Debug)]
@@ -133,12 +155,23 @@ pub(crate) struct World {
     pub(crate) faults: BTreeMap<&'static str, u64>,
 }
 
-pub(crate) type Check = Result<(), String>;
-
 impl World {
     pub(crate) fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
         let options = Options::draw(&mut prng);
+        World::with(options, prng)
+    }
+
+    /// A world with one more server, which is in its own member list only.
+    pub(crate) fn with_newcomer(seed: u64, newcomer: Newcomer) -> World {
+        let mut prng = Prng::new(seed);
+        let mut options = Options::draw(&mut prng);
+        options.voters = options.voters.max(3);
+        options.newcomer = Some(newcomer);
+        World::with(options, prng)
+    }
+
+    fn with(options: Options, prng: Prng) -> World {
         let mut world = World {
             now: 0,
             heap: BinaryHeap::new(),
@@ -155,15 +188,15 @@ impl World {
             current: BTreeMap::new(),
             options: options.clone(),
             healed: false,
-            invariants: Invariants::default(),
+            invariants: Invariants::new(),
             trace: 0,
             log: VecDeque::new(),
             faults: BTreeMap::new(),
             prng,
         };
-        for sid in 1..=options.voters + options.observers {
+        for sid in options.all() {
             let mut disk = SimDisk::new();
-            if options.initialised {
+            if options.initialised && options.newcomer.is_none_or(|n| n.sid != sid) {
                 disk.touch_initialize();
             }
             let node = Node {
@@ -242,12 +275,14 @@ impl World {
     }
 
     fn settings(&self, sid: u64) -> Settings {
-        let all = self.options.voters + self.options.observers;
+        let newcomer = self.options.newcomer.filter(|n| n.sid == sid);
+        let listed = self.options.listed().chain(newcomer.map(|n| n.sid));
         let peer = |n: u64| PeerAddress { host: n.to_string(), quorum_port: QUORUM, election_port: ELECTION };
-        let voters = (1..=self.options.voters).map(|n| Sid(n as i64)).collect();
+        let voting = newcomer.filter(|n| n.votes).map(|n| n.sid);
+        let voters = (1..=self.options.voters).chain(voting).map(|n| Sid(n as i64)).collect();
         Settings {
             me: Sid(sid as i64),
-            members: (1..=all).map(|n| (Sid(n as i64), peer(n))).collect(),
+            members: listed.map(|n| (Sid(n as i64), peer(n))).collect(),
             tick_ms: 200,
             session_ms: (400, 8000),
             connections_per_ip: 0,
@@ -362,7 +397,16 @@ impl World {
             self.at(at + 1, Happening::Tick(sid, life));
         }
         let node = &self.nodes[&sid];
-        self.invariants.after_step(sid, node.life, node.server.as_ref().unwrap())
+        let server = node.server.as_ref().unwrap();
+        let seen = Seen {
+            sid,
+            life: node.life,
+            server,
+            voters: self.options.voters,
+            votes: (1..=self.options.voters).contains(&sid),
+            clients: &self.clients,
+        };
+        self.invariants.after_step(&seen)
     }
 
     fn tick(&mut self, sid: u64, life: u64) -> Check {
@@ -579,8 +623,7 @@ impl World {
     }
 
     fn client_connect(&mut self, id: u64) -> Check {
-        let all = self.nodes.len() as u64;
-        let node = self.prng.between(1, all);
+        let node = self.any_server();
         if self.nodes[&node].server.is_none() {
             return Ok(());
         }
@@ -687,12 +730,16 @@ impl World {
         self.after(rest, Happening::Start(sid));
     }
 
+    fn any_server(&mut self) -> u64 {
+        let nth = self.prng.between(1, self.nodes.len() as u64) as usize - 1;
+        *self.nodes.keys().nth(nth).unwrap()
+    }
+
     /// One fault, as the options allow.
     pub(crate) fn fault(&mut self) -> Check {
-        let all = self.nodes.len() as u64;
         let options = self.options.clone();
         if options.crash_every > 0 && self.prng.chance(1, options.crash_every) {
-            let sid = self.prng.between(1, all);
+            let sid = self.any_server();
             let power = options.power_cuts && self.prng.chance(1, 2);
             if power && self.prng.chance(1, 2) {
                 self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(self.prng.below(12));
@@ -705,7 +752,7 @@ impl World {
             }
         }
         if options.cut_every > 0 && self.prng.chance(1, options.cut_every) {
-            let (a, b) = (self.prng.between(1, all), self.prng.between(1, all));
+            let (a, b) = (self.any_server(), self.any_server());
             if a != b {
                 *self.faults.entry("one-way cut").or_default() += 1;
                 self.note(format!("cut {a} -> {b}"));
@@ -731,16 +778,16 @@ impl World {
         Ok(())
     }
 
-    /// A stopped server's directory is wiped; at most one ever, so that a quorum keeps its memory.
+    /// A stopped server's directory is wiped, if the budget allows.
     fn wipe(&mut self) {
-        if self.nodes.values().any(|n| n.wiped) {
+        let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
+        let Some(sid) = stopped else { return };
+        if !budget::may_wipe(self.nodes.values(), self.options.voters, sid) {
             return;
         }
-        let stopped = self.nodes.values_mut().find(|n| n.server.is_none() && n.life > 1);
-        if let Some(node) = stopped {
+        if let Some(node) = self.nodes.get_mut(&sid) {
             node.disk.wipe();
             node.wiped = true;
-            let sid = node.sid;
             self.invariants.forget(sid);
             *self.faults.entry("wiped directory").or_default() += 1;
             self.note(format!("{sid} is wiped"));
@@ -762,15 +809,6 @@ impl World {
         for node in self.nodes.values_mut() {
             node.disk.fuse = None;
         }
-    }
-
-    pub(crate) fn is_converged(&self) -> bool {
-        let servers: Vec<&Server> = self.nodes.values().filter_map(|n| n.server.as_ref()).collect();
-        let all_up = servers.len() == self.nodes.len();
-        let serving = servers.iter().all(|s| s.service() != Service::Down);
-        let one =
-            |f: &dyn Fn(&Server) -> u64| servers.iter().map(|s| f(s)).collect::<BTreeSet<_>>().len() == 1;
-        all_up && serving && one(&|s| s.tree().digest()) && one(&|s| s.tree().last_zxid().0)
     }
 }
 

@@ -1,0 +1,40 @@
+//! QuorumDurability: what a leader decides is on the disks of a majority of the voters. (Item 9.)
+//!
+//! A disk's end is compared, not its content: necessary, and cheap enough for every step.
+
+use super::{Check, Invariant, Seen};
+use std::collections::BTreeMap;
+use zkctl::zab::Service;
+use zkctl::zxid::Zxid;
+
+#[derive(Default)]
+pub(super) struct QuorumDurability {
+    /// How far each voter's disk reached when it was last seen; a stopped one keeps it.
+    durable: BTreeMap<u64, Zxid>,
+    /// What each leader had decided when it was last seen.
+    decided: BTreeMap<(u64, u64), Zxid>,
+}
+
+impl Invariant for QuorumDurability {
+    fn name(&self) -> &'static str {
+        "QuorumDurability"
+    }
+
+    fn check(&mut self, seen: &Seen<'_>) -> Check {
+        let zab = seen.server.zab();
+        if seen.votes {
+            self.durable.insert(seen.sid, zab.durable());
+        }
+        let Service::Leading(epoch) = seen.server.service() else { return Ok(()) };
+        let committed = zab.committed();
+        if self.decided.insert((seen.sid, seen.life), committed) == Some(committed) {
+            return Ok(());
+        }
+        let holders = self.durable.values().filter(|d| **d >= committed).count() as u64;
+        if holders * 2 > seen.voters {
+            return Ok(());
+        }
+        let disks = &self.durable;
+        Err(format!("{} leads epoch {epoch} and has decided {committed}; disks reach {disks:?}", seen.sid))
+    }
+}

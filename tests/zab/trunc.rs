@@ -1,0 +1,94 @@
+//! TRUNC: a learner that holds what the ensemble has gone on without.
+
+use crate::members::Members;
+use crate::script::{Script, ZK1, ZK2, ZK3};
+
+/// zk3 led epoch 1, proposed 1:2 and 1:3, and died before anybody else had them; zk1 and zk2 went on.
+fn overtaken() -> Script {
+    let mut z = Script::established(&Members::voters(&[ZK1, ZK2, ZK3]), ZK3);
+    z.proposes(ZK3, "1:1");
+    z.run();
+    z.proposes(ZK3, "1:2");
+    z.proposes(ZK3, "1:3");
+    z.disk(ZK3);
+    z.crash(ZK3);
+    z.settle();
+    z.leads(ZK2, 2);
+    z.keeps(ZK3, "1:1 1:2 1:3");
+    z
+}
+
+#[test]
+fn what_was_never_decided_is_cut() {
+    let mut z = overtaken();
+    z.start(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 1");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.says(ZK3, ZK2, "ACKEPOCH 1:3 of epoch 1");
+    z.says(ZK2, ZK3, "TRUNC 1:1");
+    z.says(ZK2, ZK3, "NEWLEADER 2:0");
+    z.writes(ZK3, "truncate to 1:1");
+    z.is_silent(ZK3, ZK2);
+    // What came behind the cut is taken up when the tree has been read back.
+    z.writes(ZK3, "currentEpoch 2");
+    z.says(ZK3, ZK2, "ACK 2:0");
+    z.says(ZK2, ZK3, "UPTODATE");
+    z.shows(ZK3, "1:1");
+    z.keeps(ZK3, "1:1");
+}
+
+#[test]
+fn what_is_decided_since_follows_the_cut() {
+    let mut z = overtaken();
+    z.proposes(ZK2, "2:1");
+    z.run();
+    z.start(ZK3);
+    z.run();
+    z.follows(ZK3, ZK2);
+    z.shows(ZK3, "1:1 2:1");
+    z.keeps(ZK3, "1:1 2:1");
+}
+
+/// ZOOKEEPER-5094: the cut reached the disk and the link ended; what is offered next is what the disk holds.
+#[test]
+fn a_power_cut_around_the_cut_leaves_one_history_or_the_other() {
+    for done in [false, true] {
+        let mut z = overtaken();
+        z.start(ZK3);
+        z.votes();
+        z.messages();
+        z.writes(ZK3, "acceptedEpoch 2");
+        z.messages();
+        if done {
+            z.crash_after(ZK3, "truncate to 1:1");
+            z.keeps(ZK3, "1:1");
+        } else {
+            z.crash_before(ZK3, "truncate to 1:1");
+            z.keeps(ZK3, "1:1 1:2 1:3");
+        }
+        z.start(ZK3);
+        z.run();
+        z.follows(ZK3, ZK2);
+        z.shows(ZK3, "1:1");
+    }
+}
+
+#[test]
+fn a_cut_link_between_trunc_and_newleader_is_joined_again() {
+    let mut z = overtaken();
+    z.proposes(ZK2, "2:1");
+    z.run();
+    z.start(ZK3);
+    z.votes();
+    z.messages();
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.says(ZK3, ZK2, "ACKEPOCH 1:3 of epoch 1");
+    z.says(ZK2, ZK3, "TRUNC 1:1");
+    z.crash(ZK2);
+    z.settle();
+    // zk3's cut is done before it votes: it votes with 1:1 and learns the rest from zk1.
+    z.leads(ZK1, 3);
+    z.shows(ZK3, "1:1 2:1");
+}
