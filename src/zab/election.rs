@@ -309,7 +309,12 @@ impl Election {
             Some((state, vote)) => self.notification(state, vote),
             None => self.notification(PeerState::Looking, self.vote),
         };
-        if !self.setup.quorum.is_voter(from) || observes_by_its_own_list(from, &n.config) {
+        let listed = self.setup.quorum.is_voter(from);
+        if listed {
+            self.gone.remove(&from);
+            self.zkctl.insert(from, n.zkctl);
+        }
+        if !listed || observes_by_its_own_list(from, &n.config) {
             // Who does not vote by our list learns the leader from our answer, and never influences the
             // vote. One that has found its leader asks nothing. One that looks in a later round than we
             // do drops our vote and, if it believes in its own, answers it: the two would never end.
@@ -317,12 +322,12 @@ impl Election {
             if n.state == PeerState::Looking && worth_telling {
                 steps.push(Step::Notify(from, answer));
             }
-            self.on_observer(now, from, steps);
+            if listed {
+                self.on_observer(now, from, steps);
+            }
             return;
         }
         self.observing.remove(&from);
-        self.gone.remove(&from);
-        self.zkctl.insert(from, n.zkctl);
         if !self.looking {
             self.note_follower(from, n);
             self.early.remove(&from);
