@@ -23,6 +23,10 @@ pub const COMMITTED_WINDOW_TXNS: usize = 50_000;
 pub const COMMITTED_WINDOW_BYTES: usize = 16 << 20;
 /// The largest message on an election link (the original's `PACKETMAXSIZE`).
 pub const ELECTION_MESSAGE_MAX: usize = 1024 * 512;
+/// First and longest interval of repeated notifications, in milliseconds. The original's goes up to a minute
+/// (`zookeeper.fastleader.maxNotificationInterval`), which is how long an observer may then take to hear that
+/// there is a leader again; a notification is some hundred bytes.
+pub const NOTIFICATION_MS: (u64, u64) = (200, 3_200);
 /// The longest address list in an election link's first message.
 pub const ELECTION_HELLO_MAX: usize = 2048;
 /// How long an accepted election link may stay without a hello. A server says it at once; the original

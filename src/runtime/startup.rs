@@ -333,7 +333,7 @@ pub(super) fn server_parts(
         init_limit: config.init_limit.into(),
         sync_limit: config.sync_limit.into(),
         settle_ms: 200,
-        resend_ms: (200, 60_000),
+        resend_ms: limits::NOTIFICATION_MS,
     };
     let storage = StorageOptions {
         snap_count: config.snap_count,
