@@ -215,7 +215,8 @@ pub fn find_record(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+/// Whether there is nothing but zeros.
+pub fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
     blocks.iter().all(|b| b == &[0; 64]) && rest.iter().all(|&b| b == 0)
 }

@@ -1,7 +1,7 @@
 //! `Disk` on the file system. Keeps files open; decides nothing.
 
 use super::direct_log::{self, DirectLog};
-use crate::storage::{Dir, Disk, DiskError, FileRef, write_zeros};
+use crate::storage::{Dir, Disk, DiskError, FileRef, TEMPORARY, write_zeros};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,9 +24,9 @@ pub(super) struct Directories {
 pub(super) struct FsDisk {
     dirs: Directories,
     open: HashMap<(Dir, String), File>,
-    /// The segment being appended to, when its file system takes direct writes.
-    appending: Option<(FileRef, DirectLog)>,
-    /// The file system has refused a direct write.
+    /// The segment being appended to; without a `DirectLog` when it has no room for direct writes.
+    appending: Option<(FileRef, Option<DirectLog>)>,
+    /// Direct writes are refused by the file system, or of no use.
     cached_only: bool,
 }
 
@@ -34,8 +34,9 @@ pub(super) struct FsDisk {
 const OPEN_MAX: usize = 16;
 
 impl FsDisk {
-    pub(super) fn new(dirs: Directories) -> FsDisk {
-        FsDisk { dirs, open: HashMap::new(), appending: None, cached_only: false }
+    /// `direct`: the log is written past the page cache where the file system takes that.
+    pub(super) fn new(dirs: Directories, direct: bool) -> FsDisk {
+        FsDisk { dirs, open: HashMap::new(), appending: None, cached_only: !direct }
     }
 
     fn dir(&self, dir: Dir) -> &Path {
@@ -87,7 +88,7 @@ impl FsDisk {
         }
         if self.appending.as_ref().is_none_or(|(name, _)| name != file) {
             match DirectLog::open(&self.path(file)) {
-                Ok(log) => self.appending = Some((file.clone(), log)),
+                Ok(log) => self.appending = Some((file.clone(), Some(log))),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(_) => {
                     self.cached_only = true;
@@ -95,12 +96,14 @@ impl FsDisk {
                 }
             }
         }
-        let Some((_, log)) = self.appending.as_mut().filter(|(_, log)| log.has_room(offset, bytes.len()))
-        else {
-            self.appending = None;
-            return Ok(false);
-        };
-        log.append(offset, bytes).map(|()| true)
+        let Some((_, log)) = &mut self.appending else { return Ok(false) };
+        match log.as_mut().filter(|log| log.has_room(offset, bytes.len())) {
+            Some(log) => log.append(offset, bytes).map(|()| true),
+            None => {
+                *log = None;
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -154,7 +157,7 @@ impl Disk for FsDisk {
             Err(e) if direct_log::is_refusal(&e) => self.cached_only = true,
             Err(e) => return Err(failed("append to", &self.path(file), &e)),
         }
-        self.write(file, offset, bytes)
+        self.with(file, "append to", true, |f| f.write_all_at(bytes, offset))
     }
 
     fn zero(&mut self, file: &FileRef, offset: u64, len: u64) -> Result<(), DiskError> {
@@ -170,7 +173,12 @@ impl Disk for FsDisk {
     }
 
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError> {
-        self.with(file, "fdatasync", false, File::sync_data)
+        self.with(file, "fdatasync", false, File::sync_data)?;
+        if file.name.ends_with(TEMPORARY) {
+            // It gets its name next, maybe from the other lane: a handle would outlive its removal.
+            self.open.remove(&(file.dir, file.name.clone()));
+        }
+        Ok(())
     }
 
     fn sync_dir(&mut self, dir: Dir) -> Result<(), DiskError> {

@@ -13,6 +13,7 @@ use crate::server::{Action, Event, Intake, PeerPort, ProcessFacts, Server};
 use crate::time::{Millis, Now, WallMillis};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::process::{Resource, getrlimit};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -27,6 +28,8 @@ const CLIENTS: Token = Token(1);
 const ELECTION: Token = Token(2);
 const QUORUM: Token = Token(3);
 const FIRST_STREAM: usize = 16;
+/// File descriptors that clients leave: the log, snapshots, listeners, peers.
+const FILES_RESERVED: usize = 48;
 /// When a listener that could not accept is asked again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Bytes read from one stream before the others have their turn.
@@ -177,7 +180,7 @@ impl HotLoop {
     }
 
     fn sleep(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || (!self.waiting.is_empty() && !self.server.is_full()) {
+        if !self.ready.is_empty() || self.waiting.iter().any(|(token, _)| self.is_admitted(*token)) {
             return Some(Duration::ZERO);
         }
         let server = self.server.next_deadline().map(|at| {
@@ -207,6 +210,14 @@ impl HotLoop {
         }
     }
 
+    /// Whether a client that had to wait may go on, or is gone.
+    fn is_admitted(&self, token: usize) -> bool {
+        match self.streams.get(&token) {
+            Some((Who::Client(conn), _)) => self.server.intake(*conn) != Intake::Full,
+            _ => true,
+        }
+    }
+
     fn mark_readable(&mut self, token: usize, ended: bool) {
         if let Some((_, stream)) = self.streams.get_mut(&token) {
             stream.ended |= ended;
@@ -224,9 +235,13 @@ impl HotLoop {
             self.server.handle(now, Event::Stop, actions);
         }
         self.expire(actions);
-        if !self.server.is_full() {
+        if !self.waiting.is_empty() {
+            let waiting = std::mem::take(&mut self.waiting);
+            let (admitted, rest): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(token, _)| self.is_admitted(*token));
+            self.waiting = rest;
             // Those who had no turn since they had to wait come first.
-            let (served, hungry): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(_, served)| *served);
+            let (served, hungry): (Vec<_>, Vec<_>) = admitted.into_iter().partition(|(_, served)| *served);
             self.ready.extend(hungry.into_iter().chain(served).map(|(token, _)| token));
         }
         let rounds = self.ready.len().min(STREAMS_PER_TURN);
@@ -269,16 +284,16 @@ impl HotLoop {
                 _ => &self.quorum_listener,
             };
             let Some(listener) = listener else { return };
+            if token == CLIENTS && self.is_out_of_files() {
+                return self.accept_later(token, "the limit of open files is near");
+            }
             let (tcp, address) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(e) => {
-                    // Most likely out of file descriptors. No event will tell of who waits already.
-                    logging::warn(&format!("accept: {e}; trying again"));
-                    self.deadlines.insert((Instant::now() + ACCEPT_RETRY, token.0));
-                    return;
+                    return self.accept_later(token, &e.to_string());
                 }
             };
             let _ = tcp.set_nodelay(true);
@@ -297,6 +312,20 @@ impl HotLoop {
             if self.register(who, tcp).is_some() {
                 self.server.handle(self.now(), event, actions);
             }
+        }
+    }
+
+    /// Clients leave some file descriptors to the disk and to the peers.
+    fn is_out_of_files(&self) -> bool {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        (self.streams.len() + FILES_RESERVED) as u64 >= limit
+    }
+
+    /// No event will tell of who waits already.
+    fn accept_later(&mut self, token: Token, why: &str) {
+        if !self.deadlines.iter().any(|(_, waiting)| *waiting == token.0) {
+            logging::warn(&format!("cannot accept a connection: {why}; trying again"));
+            self.deadlines.insert((Instant::now() + ACCEPT_RETRY, token.0));
         }
     }
 
@@ -371,7 +400,7 @@ impl HotLoop {
             }
             match stream.read(&mut self.buffer) {
                 // What comes behind the end of a conversation is of no interest.
-                Got::Bytes(_) if stream.closing => {}
+                Got::Bytes(n) if stream.closing => taken += n,
                 Got::Bytes(n) => {
                     taken += n;
                     let bytes = &self.buffer[..n];
@@ -424,10 +453,11 @@ impl HotLoop {
             Wrote::All => {
                 let (who, closing) = (*who, stream.closing);
                 let tell = std::mem::take(&mut stream.tell) && !closing;
-                if std::mem::take(&mut stream.held) {
-                    self.mark_readable(token, false);
-                } else if closing {
+                let held = std::mem::take(&mut stream.held);
+                if closing {
                     self.finish(token);
+                } else if held {
+                    self.mark_readable(token, false);
                 }
                 let event = match who {
                     Who::Peer(link) if tell => Event::PeerDrained(link),
@@ -529,9 +559,7 @@ impl HotLoop {
             .unwrap_or(0);
         ProcessFacts {
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count() as u64),
-            max_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
-                .current
-                .unwrap_or(u64::MAX),
+            max_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             data_bytes: size(&self.dirs.data),
             log_bytes: size(&self.dirs.log),
             resident_bytes: pages * rustix::param::page_size() as u64,

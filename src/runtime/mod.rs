@@ -64,8 +64,11 @@ fn run(options: &ServeOptions) -> Result<(), ServeFailure> {
     let stop = Arc::new(AtomicBool::new(false));
     let (poll, waker) = hot_loop::poll_and_waker().map_err(io)?;
     startup::on_signals(&stop, &waker).map_err(io)?;
+    // Who does not wait for the disk gains nothing by going past its cache.
+    let direct = config.force_sync;
     let disk =
-        DiskThreads::start(FsDisk::new(dirs.clone()), FsDisk::new(dirs.clone()), &waker).map_err(io)?;
+        DiskThreads::start(FsDisk::new(dirs.clone(), direct), FsDisk::new(dirs.clone(), direct), &waker)
+            .map_err(io)?;
     let dial_timeout = Duration::from_millis(config.cnx_timeout_ms.into());
     let server = Server::new(startup::server_parts(&config, recovered, seed, &dirs));
     let parts = Parts { poll, waker, server, disk, listeners, began, stop, dial_timeout, dirs };

@@ -71,8 +71,11 @@ impl Stream {
             self.unsent = bytes;
             self.sent = 0;
         } else {
-            self.unsent.drain(..self.sent);
-            self.sent = 0;
+            // Moved only when it pays, or a slow peer's megabytes are moved with every message.
+            if self.sent > self.unsent.len() / 2 {
+                self.unsent.drain(..self.sent);
+                self.sent = 0;
+            }
             self.unsent.extend_from_slice(&bytes);
         }
         if self.blocked { Wrote::Waits } else { self.push() }

@@ -196,10 +196,11 @@ fn recovery_options(config: &ServerConfig, seed: u64) -> RecoveryOptions {
 pub(super) fn recover(config: &ServerConfig, dirs: &Directories) -> Result<(Recovered, u64)> {
     let seed = RandomState::new().hash_one(std::process::id());
     let options = recovery_options(config, seed);
-    let recovered = storage::recover(&mut FsDisk::new(dirs.clone()), &options).map_err(|e| match e {
-        DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
-        DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
-    })?;
+    let recovered =
+        storage::recover(&mut FsDisk::new(dirs.clone(), false), &options).map_err(|e| match e {
+            DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
+            DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
+        })?;
     let last = recovered.zab.last;
     tracing::info!(
         "database: zxid {last}, {} znodes, {:?}",

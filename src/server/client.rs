@@ -9,6 +9,9 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+/// Reads that may wait between two writes of a connection that are both being decided.
+const WAITING_READS_MAX: usize = 64;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -68,6 +71,8 @@ pub(super) struct Client {
     /// The identities as a REQUEST carries them.
     pub(super) identities_wire: Bytes,
     pub(super) pending: VecDeque<Pending>,
+    /// How many of them count as in flight: none while it is the client that we wait for.
+    pub(super) counted: usize,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
@@ -92,6 +97,7 @@ impl Client {
             identities: crate::auth::identities_of(ip),
             identities_wire: Bytes::new(),
             pending: VecDeque::new(),
+            counted: 0,
             received: 0,
             sent: 0,
         };
@@ -104,15 +110,26 @@ impl Client {
         self.identities_wire = quorum::encode_auth(&self.identities).into();
     }
 
-    /// Whether a write would overtake a sync.
+    /// Whether a write must wait before it is decided: it would overtake a sync, or so many reads that
+    /// they may not all be answered at once when their turn comes.
     pub(super) fn must_hold(&self) -> bool {
-        self.pending.iter().any(|p| p.op == OpCode::Sync || matches!(p.state, State::Held(_)))
+        let mut reads = 0;
+        self.pending.iter().any(|p| {
+            reads += usize::from(matches!(p.state, State::Waiting(_)));
+            p.op == OpCode::Sync || matches!(p.state, State::Held(_)) || reads > WAITING_READS_MAX
+        })
     }
 
-    /// The first held write that has no sync before it any more: its place and body.
+    /// Whether a write is being decided: the reads before it must be answered before it is applied.
+    pub(super) fn has_write_under_way(&self) -> bool {
+        self.pending.iter().any(|p| p.op.is_write() && matches!(p.state, State::UnderWay))
+    }
+
+    /// The first held write that nothing it must not overtake stands before any more: its place and body.
     pub(super) fn next_held(&mut self) -> Option<(i32, OpCode, Vec<u8>)> {
-        let at =
-            self.pending.iter().position(|p| p.op == OpCode::Sync || matches!(p.state, State::Held(_)))?;
+        let stops =
+            |p: &Pending| p.op == OpCode::Sync || matches!(p.state, State::Held(_) | State::Waiting(_));
+        let at = self.pending.iter().position(stops)?;
         let pending = &mut self.pending[at];
         let State::Held(body) = &mut pending.state else { return None };
         let body = std::mem::take(body);

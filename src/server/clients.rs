@@ -53,7 +53,7 @@ impl Server {
     /// Forgets a connection that is gone.
     pub(super) fn forget_client(&mut self, conn: ConnId) {
         let Some(client) = self.clients.remove(&conn) else { return };
-        self.outstanding = self.outstanding.saturating_sub(client.pending.len());
+        self.outstanding -= client.counted;
         self.watches.remove_conn(conn);
         if self.by_session.get(&client.session) == Some(&conn) {
             self.by_session.remove(&client.session);
@@ -139,8 +139,8 @@ impl Server {
         let verdict = loop {
             let Some(client) = self.clients.get_mut(&conn) else { return };
             let stage = client.stage;
-            client.paused |= client.out.len() > limits::CLIENT_OUT_BYTES_MAX;
-            if client.paused {
+            if client.paused || client.out.len() > limits::CLIENT_OUT_BYTES_MAX {
+                self.pause(conn);
                 break Verdict::Stay;
             }
             let rest = &input[used..];
@@ -294,9 +294,30 @@ impl Server {
     pub(super) fn on_client_drained(&mut self, now: Now, conn: ConnId, out: &mut Vec<Action>) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
         if std::mem::take(&mut client.paused) {
+            client.counted = client.pending.len();
+            self.outstanding += client.counted;
             self.advance(now, conn, out);
             self.take_up(now, conn, out);
         }
+    }
+
+    /// Nothing more is answered until the system has what was: what waits for that fills no server.
+    fn pause(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(&conn) {
+            client.paused = true;
+            self.outstanding -= std::mem::take(&mut client.counted);
+        }
+    }
+
+    /// Takes the request whose turn it is.
+    pub(super) fn pop(&mut self, conn: ConnId) -> Option<Pending> {
+        let client = self.clients.get_mut(&conn)?;
+        let pending = client.pending.pop_front()?;
+        if client.counted > 0 {
+            client.counted -= 1;
+            self.outstanding -= 1;
+        }
+        Some(pending)
     }
 
     /// Requests that arrived behind the handshake while it was being answered.
@@ -363,7 +384,10 @@ impl Server {
     fn push(&mut self, now: Now, conn: ConnId, xid: i32, op: OpCode, state: State) {
         if let Some(client) = self.clients.get_mut(&conn) {
             client.pending.push_back(Pending { xid, op, since: now.mono, state, sync_body: Vec::new() });
-            self.outstanding += 1;
+            if !client.paused {
+                client.counted += 1;
+                self.outstanding += 1;
+            }
         }
     }
 
@@ -404,12 +428,15 @@ impl Server {
             let Some(client) = self.clients.get_mut(&conn) else { return };
             let due =
                 client.pending.front().is_some_and(|p| !matches!(p.state, State::UnderWay | State::Held(_)));
-            client.paused |= client.out.len() > limits::CLIENT_OUT_BYTES_MAX;
-            if !due || client.paused {
+            let enough = client.paused || client.out.len() > limits::CLIENT_OUT_BYTES_MAX;
+            if due && enough && !client.has_write_under_way() {
+                self.pause(conn);
                 break;
             }
-            let Some(pending) = client.pending.pop_front() else { break };
-            self.outstanding -= 1;
+            if !due {
+                break;
+            }
+            let Some(pending) = self.pop(conn) else { break };
             self.stats.on_answer(pending.since, now.mono);
             let after = match pending.state {
                 State::UnderWay | State::Held(_) => After::Keep,
@@ -419,8 +446,10 @@ impl Server {
                     if let Some(zxid) = bytes.get_mut(8..16) {
                         zxid.copy_from_slice(&self.tree.last_zxid().wire().to_be_bytes());
                     }
-                    client.sent += 1;
-                    client.out.extend_from_slice(&bytes);
+                    if let Some(client) = self.clients.get_mut(&conn) {
+                        client.sent += 1;
+                        client.out.extend_from_slice(&bytes);
+                    }
                     after
                 }
             };

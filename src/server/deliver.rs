@@ -88,8 +88,7 @@ impl Server {
         }
         let after = answer(&mut client.out, xid, last, op, record, outcome);
         client.sent += 1;
-        if let Some(pending) = client.pending.pop_front() {
-            self.outstanding -= 1;
+        if let Some(pending) = self.pop(conn) {
             self.stats.on_answer(pending.since, now.mono);
         }
         if after == After::Close {

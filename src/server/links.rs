@@ -57,8 +57,8 @@ pub(super) struct Receiving {
 pub(super) struct Sending {
     pub(super) cursor: CursorId,
     pub(super) behind: Vec<u8>,
-    /// More may be handed to the runtime.
-    pub(super) drained: bool,
+    /// Bytes handed to the runtime and not known to be with the system.
+    pub(super) on_the_way: usize,
 }
 
 /// One link.

@@ -13,6 +13,8 @@ use crate::wire::quorum::SNAP_SIGNATURE;
 
 /// Bytes of one slice of a snapshot or a SNAP stream: about a millisecond's work.
 const SLICE: usize = 512 << 10;
+/// Slices of our own snapshot that one turn takes at most when it is hurried along.
+const HURRY_SLICES: usize = 4;
 /// Before-images held for cursors beyond which they are hurried along.
 const SAVED_BYTES_MAX: usize = 64 << 20;
 
@@ -114,14 +116,14 @@ impl Server {
     pub(super) fn begin_sending(&mut self, link: LinkId) {
         let cursor = self.tree.open_cursor(self.sessions.iter());
         match self.links.get_mut(link) {
-            Some(entry) => entry.sending = Some(Sending { cursor, behind: Vec::new(), drained: true }),
+            Some(entry) => entry.sending = Some(Sending { cursor, behind: Vec::new(), on_the_way: 0 }),
             None => self.tree.close_cursor(cursor),
         }
     }
 
     pub(super) fn on_drained(&mut self, now: Now, link: LinkId) {
         if let Some(sending) = self.links.get_mut(link).and_then(|l| l.sending.as_mut()) {
-            sending.drained = true;
+            sending.on_the_way = 0;
             self.zab_input(now, Input::SnapshotProgress(link));
         }
     }
@@ -137,12 +139,13 @@ impl Server {
                 too_slow.push(id);
                 continue;
             }
-            let hurry = saved > SAVED_BYTES_MAX && link.outbound.len() < limits::PEER_OUT_BYTES_PAUSE;
-            if !sending.drained && !hurry {
+            let ahead = if saved > SAVED_BYTES_MAX { limits::PEER_OUT_BYTES_PAUSE } else { 1 };
+            if sending.on_the_way >= ahead {
                 continue;
             }
-            sending.drained = false;
+            let from = link.outbound.len();
             let done = self.tree.read_cursor(sending.cursor, SLICE, &mut link.outbound);
+            sending.on_the_way += link.outbound.len() - from;
             if done {
                 jute::put_string(&mut link.outbound, SNAP_SIGNATURE);
                 if let Some(sending) = link.sending.take() {
@@ -170,7 +173,11 @@ impl Server {
             self.snapshot_cursor = Some(self.tree.open_cursor(self.sessions.iter()));
         }
         let Some(cursor) = self.snapshot_cursor else { return };
-        while self.storage.snapshot_has_room() || self.tree.saved_bytes(cursor) > SAVED_BYTES_MAX {
+        for slice in 0.. {
+            let hurry = slice < HURRY_SLICES && self.tree.saved_bytes(cursor) > SAVED_BYTES_MAX;
+            if !hurry && !self.storage.snapshot_has_room() {
+                return;
+            }
             let mut body = Vec::with_capacity(SLICE + 4096);
             let border = self.tree.cursor_border(cursor);
             let done = self.tree.read_cursor(cursor, SLICE, &mut body);

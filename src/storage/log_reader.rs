@@ -83,6 +83,19 @@ impl LogReader {
         Ok(())
     }
 
+    /// Whether nothing but zeros stands behind what has been read.
+    fn is_zero_behind(&self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        let mut chunk = vec![0; CHUNK];
+        let mut offset = self.base + self.buffer.len() as u64;
+        loop {
+            let read = disk.read(&self.file, offset, &mut chunk)?;
+            if read == 0 || !txn_log::is_zero(&chunk[..read]) {
+                return Ok(read == 0);
+            }
+            offset += read as u64;
+        }
+    }
+
     /// Whether a whole record stands behind `offset`, where none does.
     fn record_behind(&self, disk: &mut dyn Disk, offset: u64) -> Result<bool, DiskError> {
         let len = disk.len(&self.file)?.unwrap_or(0);
@@ -126,7 +139,9 @@ impl LogReader {
                 Step::More(_) => self.fill(disk)?,
                 Step::End(end) => {
                     let damage = match end.kind {
-                        EndKind::Clean => None,
+                        // What was read ends in zeros; so must the file.
+                        EndKind::Clean if self.is_zero_behind(disk)? => None,
+                        EndKind::Clean => Some(describe(EndKind::Hole)),
                         other => Some(describe(other)),
                     };
                     let record_behind = damage.is_some() && self.record_behind(disk, end.offset)?;

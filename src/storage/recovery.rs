@@ -362,6 +362,10 @@ fn replay_logs(
     replay: &mut Replay,
 ) -> Result<Option<Segment>, DiskError> {
     let begun = read_all(disk, &FileRef::log(names::BEGUN))?;
+    let newest = logs.last().copied();
+    let foreign = newest.map(names::log_name).is_some_and(|name| begun.as_deref() != Some(name.as_bytes()));
+    // Another server has logged since, and may have cut what the mark speaks of.
+    let mark = mark.filter(|m| !foreign || Some(m.segment) == newest);
     let begin = logs.partition_point(|first| *first <= from).saturating_sub(1);
     let mut segment = None;
     for (index, first) in logs.iter().enumerate().skip(begin) {

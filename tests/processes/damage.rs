@@ -132,3 +132,19 @@ fn records_larger_than_the_setting_are_read_back() {
     assert_eq!(client.get("/big").0.len(), 3 << 20);
     assert_eq!(client.get("/after").0, b"x");
 }
+
+/// Later blocks of a batch may reach the disk before earlier ones: zeros, then bytes, far behind the end.
+#[test]
+fn bytes_far_behind_the_end_are_a_torn_tail_too() {
+    let mut ensemble = written("torn-far");
+    let server = &mut ensemble.servers[0];
+    let file = server.files("log.").pop().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.resize(bytes.len().max(4 << 20), 0);
+    bytes[3 << 20..][..4].copy_from_slice(&[1, 2, 3, 4]);
+    fs::write(&file, bytes).unwrap();
+    server.start();
+    server.wait_serving();
+    assert!(server.said().contains("torn tail"), "{}", server.said());
+    assert_eq!(Client::of(server.address()).get("/a").1.version, 200);
+}
