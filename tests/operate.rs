@@ -19,7 +19,7 @@ struct Place {
 
 impl Place {
     /// Three servers whose ports begin at `base`; the shipped inventory has the well-known ones, which
-    /// something else may use while tests run.
+    /// something else may use while tests run. `base` is below the ports that outgoing connections get.
     fn new(name: &str, base: u16, service: &str) -> Place {
         let path = std::env::temp_dir().join(format!("zkctl-operate-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -77,7 +77,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn the_first_command_brings_up_three_servers_and_the_client_works() {
-    let place = Place::new("local", 43_100, "manager: process");
+    let place = Place::new("local", 23_100, "manager: process");
     for verb in ["start", "restart"] {
         let said = place.expect(verb, 8);
         assert!(
@@ -163,7 +163,7 @@ async fn client_operations(place: &Place) {
 #[test]
 fn an_interrupt_ends_a_verb_between_two_steps() {
     use std::io::BufRead as _;
-    let place = Place::new("interrupt", 43_200, "manager: process");
+    let place = Place::new("interrupt", 23_200, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);
     let text = fs::read_to_string(place.path.join("inventories/local.yaml")).unwrap();
     fs::write(place.path.join("inventories/local.yaml"), format!("{text}\nconfig: {{ syncLimit: 7 }}\n"))
@@ -191,7 +191,7 @@ fn an_interrupt_ends_a_verb_between_two_steps() {
 
 #[test]
 fn a_server_that_cannot_start_is_shown_with_what_it_said() {
-    let place = Place::new("broken", 43_300, "manager: process");
+    let place = Place::new("broken", 23_300, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);
     place.expect("stop --yes", 0);
     // A snapshot where the logs belong: refused at start, naming both directories.
@@ -300,7 +300,7 @@ impl Drop for Recorded {
 
 #[test]
 fn under_systemd_units_are_written_enabled_and_started() {
-    let world = Recorded::new("systemd", 43_400);
+    let world = Recorded::new("systemd", 23_400);
     let (place, tools) = (&world.place, &world.tools);
     let run = |line: &str| world.run(line);
     fs::write(tools.join("refuses"), "").unwrap();
@@ -328,7 +328,7 @@ fn under_systemd_units_are_written_enabled_and_started() {
 
 #[test]
 fn what_systemd_started_its_unit_stops_and_starts_under_any_name() {
-    let world = Recorded::new("kept", 43_500);
+    let world = Recorded::new("kept", 24_100);
     world.replace_in_inventory("{ name: zk1,", "{ name: zk1, paths: { logs: ./elsewhere/zk1 },");
     let (code, said) = world.run("deploy inventories/local.yaml --yes");
     assert_eq!(code, Some(0), "{said}");
@@ -369,9 +369,10 @@ fn what_systemd_started_its_unit_stops_and_starts_under_any_name() {
 
 #[test]
 fn a_plain_process_belongs_to_no_unit_and_a_second_server_leaves_its_record() {
-    let place = Place::new("plain", 43_600, "manager: process");
-    let output = place.command("deploy inventories/local.yaml --yes").env("INVOCATION_ID", "x").output();
-    assert!(output.unwrap().status.success());
+    let place = Place::new("plain", 24_200, "manager: process");
+    let deploy = place.command("deploy inventories/local.yaml --yes").env("INVOCATION_ID", "x").output();
+    let deploy = deploy.unwrap();
+    assert!(deploy.status.success(), "{}", String::from_utf8_lossy(&deploy.stderr));
     let dir = place.path.join(".zkctl/local/zk1");
     let record = dir.join("run/server.json");
     let before = fs::read_to_string(&record).unwrap();
@@ -402,8 +403,13 @@ fn a_user_of_its_own_gets_what_root_left_behind() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let place = Place::new("owner", 43_700, "manager: process");
-    place.expect("deploy inventories/local.yaml --yes", 0);
+    let place = Place::new("owner", 24_300, "manager: process");
+    // Root's own umask is nobody's business but root's.
+    let deploy = "umask 077; exec \"$0\" deploy inventories/local.yaml --yes";
+    let mut command = Command::new("sh");
+    command.args(["-c", deploy, env!("CARGO_BIN_EXE_zkctl")]).current_dir(&place.path);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let base = place.path.join(".zkctl/local");
     let shut = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
     shut(base.join("zk2"));
