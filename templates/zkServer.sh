@@ -40,8 +40,6 @@ if [ -n "$2" ]; then
     *) ZOOCFG="$ZOOCFGDIR/$2" ;;
   esac
 fi
-ZOO_LOG_DIR="${ZOO_LOG_DIR:-$ZOOCFGDIR/../logs}"
-
 if [ -z "$JMXDISABLE" ] || [ "$JMXDISABLE" = 'false' ]; then
   # There is no JVM; the line stays because scripts look for it.
   echo "ZooKeeper JMX enabled by default" >&2
@@ -51,7 +49,8 @@ fi
 echo "Using config: $ZOOCFG" >&2
 
 host() {
-  "$ZKCTL" host drop-in "$1" --config "$ZOOCFG" --log-dir "$ZOO_LOG_DIR"
+  # Where the deployed server logs is known to zkctl; the environment may say otherwise.
+  "$ZKCTL" host drop-in "$1" --config "$ZOOCFG" ${ZOO_LOG_DIR:+--log-dir "$ZOO_LOG_DIR"}
 }
 
 case "$1" in
@@ -64,7 +63,7 @@ case "$1" in
     ;;
   start-foreground) exec "$ZKCTL" serve -c "$ZOOCFG" ;;
   version) "$ZKCTL" --version ;;
-  print-cmd) echo "\"$ZKCTL\" serve -c \"$ZOOCFG\" --log-dir \"$ZOO_LOG_DIR\"" ;;
+  print-cmd) host print-cmd ;;
   *)
     echo "Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}" >&2
     ;;

@@ -19,7 +19,7 @@ struct Place {
 
 impl Place {
     /// Three servers whose ports begin at `base`; the shipped inventory has the well-known ones, which
-    /// something else may use while tests run.
+    /// something else may use while tests run. `base` is below the ports that outgoing connections get.
     fn new(name: &str, base: u16, service: &str) -> Place {
         let path = std::env::temp_dir().join(format!("zkctl-operate-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -77,7 +77,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn the_first_command_brings_up_three_servers_and_the_client_works() {
-    let place = Place::new("local", 43_100, "manager: process");
+    let place = Place::new("local", 23_100, "manager: process");
     for verb in ["start", "restart"] {
         let said = place.expect(verb, 8);
         assert!(
@@ -163,7 +163,7 @@ async fn client_operations(place: &Place) {
 #[test]
 fn an_interrupt_ends_a_verb_between_two_steps() {
     use std::io::BufRead as _;
-    let place = Place::new("interrupt", 43_200, "manager: process");
+    let place = Place::new("interrupt", 23_200, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);
     let text = fs::read_to_string(place.path.join("inventories/local.yaml")).unwrap();
     fs::write(place.path.join("inventories/local.yaml"), format!("{text}\nconfig: {{ syncLimit: 7 }}\n"))
@@ -191,7 +191,7 @@ fn an_interrupt_ends_a_verb_between_two_steps() {
 
 #[test]
 fn a_server_that_cannot_start_is_shown_with_what_it_said() {
-    let place = Place::new("broken", 43_300, "manager: process");
+    let place = Place::new("broken", 23_300, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);
     place.expect("stop --yes", 0);
     // A snapshot where the logs belong: refused at start, naming both directories.
@@ -215,30 +215,98 @@ dir=$(dirname "$0")
 echo "$*" >>"$dir/calls"
 [ "$1" = --user ] && shift
 unit="$HOME/.config/systemd/user/$2"
+[ -f "$unit" ] || unit="$dir/gone/$2"
 run() {
   command=$(sed -n 's/^ExecStart=//p' "$unit")
   (cd / && INVOCATION_ID=x exec setsid bash -c "exec $command") </dev/null >/dev/null 2>&1 &
 }
 case "$1" in
   start) run ;;
-  stop) kill "$(grep -o '"pid": [0-9]*' "$(sed -n 's/^.*--state-file //p' "$unit")" | tr -dc 0-9)" ;;
+  disable) mkdir -p "$dir/gone"; cp "$unit" "$dir/gone/" ;;
+  stop) kill "$(grep -o '"pid": [0-9]*' "$(sed -n 's/^.*--state-file \([^ ]*\).*/\1/p' "$unit")" | tr -dc 0-9)" ;;
 esac
 "#;
 
-#[test]
-fn under_systemd_units_are_written_enabled_and_started() {
-    let place = Place::new("systemd", 43_400, "manager: systemd\n  scope: user");
-    let tools = place.path.join("tools");
-    fs::create_dir_all(&tools).unwrap();
-    fs::write(tools.join("systemctl"), SYSTEMCTL).unwrap();
-    fs::set_permissions(tools.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    let run = |line: &str| {
-        let output = place.command(line).env("PATH", &path).env("HOME", &place.path).output().unwrap();
+/// Says that nobody lingers until that is enabled, which works unless `refuses` is there.
+const LOGINCTL: &str = r#"#!/bin/bash
+dir=$(dirname "$0")
+echo "$*" >>"$dir/logins"
+case "$1" in
+  show-user) [ -e "$dir/lingers" ] && echo Linger=yes || echo Linger=no ;;
+  enable-linger)
+    [ -e "$dir/refuses" ] && { echo 'Access denied' >&2; exit 1; }
+    touch "$dir/lingers" ;;
+esac
+"#;
+
+/// Runs commands with the two recording programs instead of the host's.
+struct Recorded {
+    place: Place,
+    tools: PathBuf,
+    path: String,
+}
+
+impl Recorded {
+    fn new(name: &str, base: u16) -> Recorded {
+        let place = Place::new(name, base, "manager: systemd\n  scope: user");
+        let tools = place.path.join("tools");
+        fs::create_dir_all(&tools).unwrap();
+        for (name, text) in [("systemctl", SYSTEMCTL), ("loginctl", LOGINCTL)] {
+            fs::write(tools.join(name), text).unwrap();
+            fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+        Recorded { place, tools, path }
+    }
+
+    fn output(&self, command: &mut Command) -> (Option<i32>, String) {
+        // As below a runner that is a service itself.
+        let command = command.env("PATH", &self.path).env("HOME", &self.place.path).env("INVOCATION_ID", "y");
+        let output = command.output().unwrap();
         let said =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code(), said)
-    };
+    }
+
+    fn run(&self, line: &str) -> (Option<i32>, String) {
+        self.output(&mut self.place.command(line))
+    }
+
+    fn zk_server(&self, node: &str, verb: &str) -> (Option<i32>, String) {
+        let script = self.place.path.join(format!(".zkctl/local/{node}/bin/zkServer.sh"));
+        self.output(Command::new(script).arg(verb).env_remove("ZOOCFGDIR").env_remove("ZOO_LOG_DIR"))
+    }
+
+    /// What systemctl was told since the last time this was asked.
+    fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.tools.join("calls")).unwrap_or_default();
+        let _ = fs::remove_file(self.tools.join("calls"));
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn replace_in_inventory(&self, from: &str, to: &str) {
+        let path = self.place.path.join("inventories/local.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let _ = self.run("stop --yes --force -i inventories/local.yaml");
+    }
+}
+
+#[test]
+fn under_systemd_units_are_written_enabled_and_started() {
+    let world = Recorded::new("systemd", 23_400);
+    let (place, tools) = (&world.place, &world.tools);
+    let run = |line: &str| world.run(line);
+    fs::write(tools.join("refuses"), "").unwrap();
+    let (code, said) = run("deploy inventories/local.yaml --yes");
+    assert!(code != Some(0) && said.contains("run `loginctl enable-linger "), "{code:?} {said}");
+    fs::remove_file(tools.join("refuses")).unwrap();
     let (code, said) = run("deploy inventories/local.yaml --yes");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("new zkctl-local-zk1.service"), "{said}");
@@ -256,4 +324,111 @@ fn under_systemd_units_are_written_enabled_and_started() {
     assert!(code == Some(0) && said.contains("nothing to change"), "{said}");
     let (code, said) = run("stop --yes");
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn what_systemd_started_its_unit_stops_and_starts_under_any_name() {
+    let world = Recorded::new("kept", 24_100);
+    world.replace_in_inventory("{ name: zk1,", "{ name: zk1, paths: { logs: ./elsewhere/zk1 },");
+    let (code, said) = world.run("deploy inventories/local.yaml --yes");
+    assert_eq!(code, Some(0), "{said}");
+    world.calls();
+
+    // zkServer.sh leaves it to systemd, even after the server has gone.
+    let unit = "zkctl-local-zk1.service";
+    let (code, said) = world.zk_server("zk1", "stop");
+    assert!(code == Some(0) && said.contains("STOPPED"), "{said}");
+    let (code, said) = world.zk_server("zk1", "start");
+    assert!(code == Some(0) && said.contains("STARTED"), "{said}");
+    let (code, said) = world.zk_server("zk1", "restart");
+    assert_eq!(code, Some(0), "{said}");
+    let (stop, start) = (format!("--user stop {unit}"), format!("--user start {unit}"));
+    assert_eq!(world.calls(), [&stop, &start, &stop, &start].map(String::as_str));
+    let (_, said) = world.zk_server("zk1", "print-cmd");
+    assert!(said.contains("/elsewhere/zk1\"") && !said.contains("/zk1/logs"), "{said}");
+
+    // Another name of the ensemble is another unit; the old one does not stay enabled beside it.
+    world.replace_in_inventory("cluster: local", "cluster: other");
+    let (code, said) = world.run("deploy --yes");
+    assert!(code == Some(0) && said.contains("new zkctl-other-zk1.service"), "{said}");
+    let calls = world.calls();
+    let of_node: Vec<&str> = calls.iter().map(String::as_str).filter(|l| l.contains("zk1")).collect();
+    let new = "zkctl-other-zk1.service";
+    let expected = [
+        format!("--user disable {unit}"),
+        format!("--user enable {new}"),
+        stop,
+        format!("--user start {new}"),
+    ];
+    assert_eq!(of_node, expected, "{calls:?}");
+    let units = world.place.path.join(".config/systemd/user");
+    assert!(!units.join(unit).exists() && units.join(new).exists());
+    let (code, said) = world.run("deploy --yes");
+    assert!(code == Some(0) && said.contains("nothing to change"), "{said}");
+}
+
+#[test]
+fn a_plain_process_belongs_to_no_unit_and_a_second_server_leaves_its_record() {
+    let place = Place::new("plain", 24_200, "manager: process");
+    let deploy = place.command("deploy inventories/local.yaml --yes").env("INVOCATION_ID", "x").output();
+    let deploy = deploy.unwrap();
+    assert!(deploy.status.success(), "{}", String::from_utf8_lossy(&deploy.stderr));
+    let dir = place.path.join(".zkctl/local/zk1");
+    let record = dir.join("run/server.json");
+    let before = fs::read_to_string(&record).unwrap();
+    assert!(before.contains("\"unit\": null"), "{before}");
+    let serve = "serve -c .zkctl/local/zk1/conf/zoo.cfg --state-file .zkctl/local/zk1/run/server.json";
+    let output = place.run(serve);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("another zkctl server uses"), "{said}");
+    assert_eq!(fs::read_to_string(&record).unwrap(), before);
+
+    // Of two that start it at once, one does.
+    place.expect("stop -l zk1 --yes", 0);
+    let script = dir.join("bin/zkServer.sh");
+    let start = || Command::new(&script).arg("start").stdout(Stdio::piped()).spawn().unwrap();
+    let said: Vec<String> = [start(), start()]
+        .map(|child| child.wait_with_output().unwrap())
+        .iter()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .collect();
+    let count = |word: &str| said.iter().filter(|text| text.contains(word)).count();
+    assert_eq!((count("STARTED"), count("already running as process")), (1, 1), "{said:?}");
+    assert!(place.expect("status", 0).contains("healthy"));
+}
+
+#[test]
+fn a_user_of_its_own_gets_what_root_left_behind() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new("owner", 24_300, "manager: process");
+    // Root's own umask is nobody's business but root's.
+    let deploy = "umask 077; exec \"$0\" deploy inventories/local.yaml --yes";
+    let mut command = Command::new("sh");
+    command.args(["-c", deploy, env!("CARGO_BIN_EXE_zkctl")]).current_dir(&place.path);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let base = place.path.join(".zkctl/local");
+    let shut = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    shut(base.join("zk2"));
+    let path = place.path.join("inventories/local.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("manager: process", "manager: process\n  user: daemon")).unwrap();
+    let said = place.expect("deploy --yes", 0);
+    assert!(said.contains("its user, logs or unit change") && said.contains("healthy"), "{said}");
+    let owner = |path: &str| fs::metadata(base.join(path)).unwrap().uid();
+    let daemon = owner("zk2");
+    assert_ne!(daemon, 0);
+    for path in
+        ["zk1/data/version-2", "zk1/data/myid", "zk1/txlog/version-2", "zk1/logs/zkctl.log", "zk1/run"]
+    {
+        assert_eq!(owner(path), daemon, "{path}");
+    }
+    assert_eq!(fs::metadata(base.join("zk2")).unwrap().mode() & 0o777, 0o755);
+    let state = fs::read_to_string(base.join("zk1/run/server.json")).unwrap();
+    let pid = state.lines().find_map(|l| l.trim().strip_prefix("\"pid\": ")).unwrap().trim_end_matches(',');
+    assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), daemon);
+    assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
 }

@@ -381,6 +381,12 @@ pub(super) struct Serve {
     /// Write who this server is into this file
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) state_file: Option<PathBuf>,
+    /// The systemd unit that runs it
+    #[arg(long, value_name = "UNIT", hide = true)]
+    pub(super) unit: Option<String>,
+    /// That unit is a user's
+    #[arg(long, requires = "unit", hide = true)]
+    pub(super) user_unit: bool,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     pub(super) detached: bool,
@@ -413,14 +419,14 @@ pub(super) enum Host {
     },
     /// A verb of zkServer.sh
     DropIn {
-        /// start, stop or status
+        /// start, stop, status or print-cmd
         verb: String,
         /// The zoo.cfg
         #[arg(long)]
         config: PathBuf,
-        /// Where the server logs
+        /// Where the server logs; where it was deployed to log, unless given
         #[arg(long)]
-        log_dir: PathBuf,
+        log_dir: Option<PathBuf>,
     },
 }
 

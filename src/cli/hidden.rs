@@ -51,9 +51,10 @@ pub(super) fn host(verb: &Host) -> u8 {
                 "start" => DropIn::Start,
                 "stop" => DropIn::Stop,
                 "status" => DropIn::Status,
+                "print-cmd" => DropIn::PrintCmd,
                 other => return refuse(&format!("{other} is no verb of zkServer.sh")),
             };
-            match block_on(host::drop_in(verb, config, log_dir)) {
+            match block_on(host::drop_in(verb, config, log_dir.as_deref())) {
                 Ok((text, code)) => {
                     out(&text);
                     code

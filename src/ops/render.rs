@@ -172,14 +172,14 @@ fn context(ensemble: &Ensemble, node: &Node) -> Context {
         node: of_node,
         settings: fixed.chain(own).collect(),
         members,
-        unit: unit(node),
+        unit: unit(&ensemble.name, node),
     }
 }
 
-fn unit(node: &Node) -> BTreeMap<&'static str, String> {
+fn unit(cluster: &str, node: &Node) -> BTreeMap<&'static str, String> {
     let paths = &node.paths;
     // systemd expands variables in arguments, not in the program's path.
-    let words = serve_command(node);
+    let words = serve_command(cluster, node);
     let (program, arguments) = words.split_at(1);
     let escaped = arguments.iter().map(|word| word.replace('$', "$$"));
     let command: Vec<String> = program.iter().cloned().chain(escaped).map(|word| unit_word(&word)).collect();
@@ -201,10 +201,12 @@ fn unit(node: &Node) -> BTreeMap<&'static str, String> {
     out
 }
 
-/// The command that runs a node's server, whoever starts it.
-pub fn serve_command(node: &Node) -> Vec<String> {
+/// The command by which systemd runs a node's server. It says which unit it is: a server cannot tell that
+/// from its surroundings, which whoever started it may have inherited.
+fn serve_command(cluster: &str, node: &Node) -> Vec<String> {
     let paths = &node.paths;
-    vec![
+    let of_user = (node.service.scope == Scope::User).then(|| "--user-unit".to_owned());
+    let words = [
         format!("{}/zkctl", paths.bin()),
         "serve".into(),
         "-c".into(),
@@ -213,7 +215,10 @@ pub fn serve_command(node: &Node) -> Vec<String> {
         paths.logs.clone(),
         "--state-file".into(),
         paths.started(),
-    ]
+        "--unit".into(),
+        node.unit(cluster),
+    ];
+    words.into_iter().chain(of_user).collect()
 }
 
 /// A word of a unit file: quoted, specifiers taken literally.
@@ -357,7 +362,7 @@ mod tests {
     fn the_unit_quotes_what_systemd_would_read_otherwise() {
         let unit = rendered(PROD, "zk1").unit;
         let exec = "ExecStart=/data/server/zk1/bin/zkctl serve -c /data/server/zk1/conf/zoo.cfg --log-dir \
-                    /data/server/zk1/logs --state-file /data/server/zk1/run/server.json";
+                    /data/server/zk1/logs --state-file /data/server/zk1/run/server.json --unit zkctl-prod-zk1.service\n";
         assert!(unit.contains(exec), "{unit}");
         assert!(!unit.contains("\nUser="));
         assert_eq!(unit_word("/a%b \"c\"$d"), "\"/a%%b \\\"c\\\"$d\"");

@@ -34,14 +34,15 @@ pub struct ServeOptions {
     pub defines: Vec<(String, String)>,
 }
 
-/// Runs a server until it ends. `Ok` is an ordered stop.
+/// Runs a server until it ends. `Ok` is an ordered stop. `locked` is called once the data directory is this
+/// server's alone, before anything is read from it; what it answers as an error ends the server.
 ///
 /// # Errors
 /// What failed, with the exit code that says so.
-pub fn serve(options: &ServeOptions) -> Result<(), ServeFailure> {
+pub fn serve(options: &ServeOptions, locked: &dyn Fn() -> Result<(), String>) -> Result<(), ServeFailure> {
     logging::start(options.log_dir.as_deref())
         .map_err(|e| ServeFailure::new(exit_code::ERROR, format!("cannot write logs: {e}")))?;
-    run(options).inspect_err(|failure| {
+    run(options, locked).inspect_err(|failure| {
         // Who reads the files later must find the reason there; on stderr the caller says it.
         if options.log_dir.is_some() {
             tracing::error!("{}", failure.message);
@@ -49,11 +50,12 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeFailure> {
     })
 }
 
-fn run(options: &ServeOptions) -> Result<(), ServeFailure> {
+fn run(options: &ServeOptions, locked: &dyn Fn() -> Result<(), String>) -> Result<(), ServeFailure> {
     let config = startup::load(options)?;
     startup::raise_file_limit();
     let dirs = startup::directories(&config)?;
     let _lock = startup::lock(&dirs)?;
+    locked().map_err(|message| ServeFailure::new(exit_code::ERROR, message))?;
     let (recovered, seed) = startup::recover(&config, &dirs)?;
     for note in &recovered.notes {
         logging::warn(note);

@@ -5,13 +5,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use super::control;
-use super::probe;
 use super::protocol::{ApplyRequest, FileSpec, NodeSpec};
+use super::{owner, units};
 
-type Done<T> = Result<T, String>;
+pub(super) type Done<T> = Result<T, String>;
 
-fn at<T>(path: &str, what: &str, result: io::Result<T>) -> Done<T> {
+pub(super) fn at<T>(path: &str, what: &str, result: io::Result<T>) -> Done<T> {
     result.map_err(|error| format!("{what} {path}: {error}"))
 }
 
@@ -54,11 +53,13 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
     let node = &wanted.node;
     let owner = account_of(node)?;
     let mut changed = Vec::new();
+    // Directories above are for everybody's eyes, whatever the caller's umask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for sub in ["", "/conf", "/run", "/releases"] {
-        directory(&format!("{}{sub}", node.dir), 0o755, owner, &mut changed)?;
+        directory(&format!("{}{sub}", node.dir), 0o755, 0o755, owner, &mut changed)?;
     }
     for (dir, mode) in [(&node.data, 0o750), (&node.txlog, 0o750), (&node.logs, 0o755)] {
-        directory(dir, mode, owner, &mut changed)?;
+        directory(dir, mode, 0o700, owner, &mut changed)?;
     }
     for spec in &wanted.files {
         if file(spec, owner)? {
@@ -71,19 +72,33 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
         file(&FileSpec { path: path.clone(), content: String::new(), mode: 0o640 }, owner)?;
         changed.push(format!("wrote {path}"));
     }
-    if let Some(content) = &wanted.unit {
-        let unit = FileSpec { path: probe::unit_file(node), content: content.clone(), mode: 0o644 };
-        if file(&unit, None)? {
-            control::systemctl(node, &["daemon-reload"])?;
-            control::systemctl(node, &["enable", &node.unit])?;
-            changed.push(format!("wrote and enabled {}", unit.path));
-        }
+    units::settle(node, wanted.unit.as_deref(), &mut changed)?;
+    let content = node.to_node_file(wanted.unit.is_some());
+    let node_file = FileSpec { path: node.node_file(), content, mode: 0o644 };
+    if file(&node_file, owner)? {
+        changed.push(format!("wrote {}", node_file.path));
+    }
+    let given = owner::settle(node)?;
+    if given > 0 {
+        let user = node.user.as_deref().unwrap_or_default();
+        changed.push(format!("gave {given} files and directories to {user}"));
     }
     Ok(changed)
 }
 
-fn directory(path: &str, mode: u32, owner: Option<Account>, changed: &mut Vec<String>) -> Done<()> {
+/// Makes a directory with `mode`; one that is there must have what is `needed`. Who keeps others out of data
+/// and logs may.
+fn directory(
+    path: &str,
+    mode: u32,
+    needed: u32,
+    owner: Option<Account>,
+    changed: &mut Vec<String>,
+) -> Done<()> {
     if Path::new(path).is_dir() {
+        if owner::open_up(path, needed)? {
+            changed.push(format!("opened {path} to the server"));
+        }
         return Ok(());
     }
     at(path, "creating", fs::create_dir_all(path))?;
@@ -103,7 +118,7 @@ fn give(path: &str, owner: Option<Account>) -> Done<()> {
 }
 
 /// Writes a file beside its place, syncs and renames it; whether it was different.
-fn file(spec: &FileSpec, owner: Option<Account>) -> Done<bool> {
+pub(super) fn file(spec: &FileSpec, owner: Option<Account>) -> Done<bool> {
     let path = Path::new(&spec.path);
     if fs::read(path).is_ok_and(|old| old == spec.content.as_bytes()) {
         return Ok(false);

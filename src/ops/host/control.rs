@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::apply::account_of;
+use super::owner;
 use super::probe::{ask, client_address, has_systemd, open_session};
 use super::process;
 use super::protocol::{Answer, AwaitRequest, Awaited, NodeSpec, Started};
-use super::state::{self, State};
+use super::state::{self, State, Unit};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -24,10 +26,10 @@ pub(super) fn under_systemd(node: &NodeSpec) -> bool {
     node.systemd.unwrap_or_else(has_systemd)
 }
 
-/// Runs systemctl for a node's unit.
-pub(super) fn systemctl(node: &NodeSpec, arguments: &[&str]) -> Result<(), String> {
+/// Runs systemctl, of the user or of the system.
+pub(super) fn systemctl(of_user: bool, arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new("systemctl");
-    if node.user_unit {
+    if of_user {
         command.arg("--user");
     }
     let shown = format!("systemctl {}", arguments.join(" "));
@@ -39,8 +41,28 @@ pub(super) fn systemctl(node: &NodeSpec, arguments: &[&str]) -> Result<(), Strin
     Err(format!("{shown} failed ({}): {}", output.status, said.trim()))
 }
 
+/// Who starts or stops a node's server does so alone: the lock of its run directory.
+async fn alone(node: &NodeSpec) -> Result<fs::File, String> {
+    let dir = format!("{}/run", node.dir);
+    let opened = fs::create_dir_all(&dir).and_then(|()| fs::File::open(&dir));
+    let file = opened.map_err(|e| format!("opening {dir}: {e}"))?;
+    let begun = Instant::now();
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if begun.elapsed() > STOP * 2 + START {
+            return Err(format!("somebody else is starting or stopping the server of {}", node.dir));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(file)
+}
+
 /// Starts the server unless it runs.
 pub(super) async fn start(node: &NodeSpec) -> Result<Started, String> {
+    let _alone = alone(node).await?;
+    start_alone(node).await
+}
+
+async fn start_alone(node: &NodeSpec) -> Result<Started, String> {
     if let Some(state) = state::running(&node.state_file()) {
         return Ok(Started { pid: state.pid, already: true });
     }
@@ -48,9 +70,11 @@ pub(super) async fn start(node: &NodeSpec) -> Result<Started, String> {
         let by = taken.by.map(|by| format!(" by {by}")).unwrap_or_default();
         return Err(format!("port {} is taken{by}; free it, or give the node another port", taken.port));
     }
+    // What an earlier server wrote as root since the last deploy, this one must be able to write.
+    owner::settle(node)?;
     let _ = fs::remove_file(node.state_file());
     let mut child = if under_systemd(node) {
-        systemctl(node, &["start", &node.unit])?;
+        systemctl(node.user_unit, &["start", &node.unit])?;
         None
     } else {
         Some(detached(node)?)
@@ -94,6 +118,7 @@ fn detached(node: &NodeSpec) -> Result<std::process::Child, String> {
     command
         .args(["serve", "-c", &node.zoo_cfg(), "--log-dir", &node.logs, "--state-file", &node.state_file()])
         .arg("--detached")
+        .env_remove("INVOCATION_ID")
         .current_dir(&node.dir)
         .stdin(Stdio::null())
         .stdout(out)
@@ -108,11 +133,16 @@ fn detached(node: &NodeSpec) -> Result<std::process::Child, String> {
 
 /// Stops the server if it runs; whether it did.
 pub(super) async fn stop(node: &NodeSpec) -> Result<bool, String> {
+    let _alone = alone(node).await?;
+    stop_alone(node).await
+}
+
+async fn stop_alone(node: &NodeSpec) -> Result<bool, String> {
     let Some(state) = state::running(&node.state_file()) else { return Ok(false) };
-    if under_systemd(node) && state.unit.is_some() {
-        systemctl(node, &["stop", &node.unit])?;
-    } else {
-        signal(&state, Signal::TERM)?;
+    // What runs is what is stopped, whatever unit the node is to have from now on.
+    match state.unit_of(node) {
+        Some(Unit { name, of_user }) => systemctl(of_user, &["stop", &name])?,
+        None => signal(&state, Signal::TERM)?,
     }
     let begun = Instant::now();
     let mut killed = false;
@@ -126,7 +156,9 @@ pub(super) async fn stop(node: &NodeSpec) -> Result<bool, String> {
         }
         tokio::time::sleep(POLL).await;
     }
-    let _ = fs::remove_file(node.state_file());
+    if state::written(&node.state_file()).is_some_and(|now| now == state) {
+        let _ = fs::remove_file(node.state_file());
+    }
     Ok(true)
 }
 
@@ -140,8 +172,9 @@ fn signal(state: &State, signal: Signal) -> Result<(), String> {
 
 /// Stops and starts with nothing in between.
 pub(super) async fn restart(node: &NodeSpec) -> Result<Started, String> {
-    stop(node).await?;
-    start(node).await
+    let _alone = alone(node).await?;
+    stop_alone(node).await?;
+    start_alone(node).await
 }
 
 /// Waits until the server serves in its role and a session opens on it.

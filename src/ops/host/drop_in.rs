@@ -19,10 +19,12 @@ pub enum DropIn {
     Stop,
     /// `zkServer.sh status`.
     Status,
+    /// `zkServer.sh print-cmd`.
+    PrintCmd,
 }
 
 /// Does it; answers the text for stdout and the exit code.
-pub async fn drop_in(verb: DropIn, config: &Path, log_dir: &Path) -> (String, u8) {
+pub async fn drop_in(verb: DropIn, config: &Path, log_dir: Option<&Path>) -> (String, u8) {
     let Ok(text) = fs::read_to_string(config) else {
         return (format!("grep: {}: No such file or directory\n", config.display()), 1);
     };
@@ -38,6 +40,10 @@ pub async fn drop_in(verb: DropIn, config: &Path, log_dir: &Path) -> (String, u8
             Err(error) => (format!("Stopping zookeeper ... {error}\n"), 1),
         },
         DropIn::Status => status(&node, &text).await,
+        DropIn::PrintCmd => {
+            let (program, config) = (format!("{}/bin/zkctl", node.dir), config.display());
+            (format!("\"{program}\" serve -c \"{config}\" --log-dir \"{}\"\n", node.logs), 0)
+        }
     }
 }
 
@@ -62,18 +68,21 @@ async fn status(node: &NodeSpec, zoo_cfg: &str) -> (String, u8) {
 }
 
 /// The node that a zoo.cfg belongs to: the directory above `conf`.
-fn node_of(config: &Path, text: &str, log_dir: &Path) -> NodeSpec {
+/// What a deploy left beside zoo.cfg says how its server is kept.
+fn node_of(config: &Path, text: &str, log_dir: Option<&Path>) -> NodeSpec {
     let absolute = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
     let dir: PathBuf = absolute.parent().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned();
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
     let shown = |p: &Path| p.display().to_string();
     let parsed = Draft::read("zoo.cfg", text, &[]).finish(MyId::Unchecked, None).ok().map(|(c, _)| c);
     let client = parsed.as_ref().and_then(|c| c.client.clone());
+    let log_dir =
+        log_dir.map(|given| shown(&std::path::absolute(given).unwrap_or_else(|_| given.to_owned())));
     let mut node = NodeSpec {
         name: dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
         data: parsed.as_ref().map(|c| c.data_dir.clone()).unwrap_or_default(),
         txlog: parsed.as_ref().map(|c| c.data_log_dir.clone()).unwrap_or_default(),
-        logs: shown(&std::path::absolute(log_dir).unwrap_or_else(|_| log_dir.to_owned())),
+        logs: shown(&dir.join("logs")),
         bind: client.as_ref().and_then(|c| c.address.clone()),
         ports: [client.map_or(2181, |c| c.port), 0, 0],
         dir: shown(&dir),
@@ -82,10 +91,19 @@ fn node_of(config: &Path, text: &str, log_dir: &Path) -> NodeSpec {
         systemd: Some(false),
         user: None,
     };
-    // What systemd started, systemd keeps.
-    if let Some(unit) = state::written(&node.state_file()).and_then(|s| s.unit) {
-        node.unit = unit;
-        node.systemd = None;
+    if let Some(deployed) = deployed(&node) {
+        let NodeSpec { unit, user_unit, systemd, user, logs, .. } = deployed;
+        node = NodeSpec { unit, user_unit, systemd, user, logs, ..node };
+    }
+    if let Some(given) = log_dir {
+        node.logs = given;
     }
     node
+}
+
+/// What `apply` wrote, if it was for this very directory.
+fn deployed(node: &NodeSpec) -> Option<NodeSpec> {
+    let bytes = fs::read(node.node_file()).ok()?;
+    let spec: NodeSpec = serde_json::from_slice(&bytes).ok()?;
+    (fs::canonicalize(&spec.dir).ok()? == Path::new(&node.dir)).then_some(spec)
 }

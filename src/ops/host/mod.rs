@@ -6,18 +6,20 @@
 mod apply;
 mod control;
 mod drop_in;
+mod owner;
 mod probe;
 mod process;
 pub mod protocol;
 mod srvr;
 mod state;
+mod units;
 
 pub use drop_in::{DropIn, drop_in};
 pub use probe::probe;
 pub use protocol::{Request, Response};
 pub use srvr::{Mode, Srvr};
 pub(crate) use state::sha256;
-pub use state::{State, write_state};
+pub use state::{State, Unit, write_state};
 
 /// Answers one request of the operator's side.
 pub async fn answer(request: Request) -> Response {

@@ -51,6 +51,7 @@ async fn node_facts(node: &NodeSpec, session: bool, within: Duration) -> NodeFac
         releases: releases(&node.dir),
         my_id: fs::read_to_string(format!("{}/myid", node.data)).ok(),
         unit: fs::read_to_string(unit_file(node)).ok(),
+        node_file: fs::read_to_string(node.node_file()).ok(),
         has_data: has_data(&node.data) || has_data(&node.txlog),
         free_bytes: free_bytes(node),
         process: state.as_ref().map(process_facts),
@@ -148,11 +149,16 @@ fn has_data(dir: &str) -> bool {
 
 /// The unit's file.
 pub(super) fn unit_file(node: &NodeSpec) -> String {
-    if node.user_unit {
+    file_of_unit(&node.unit, node.user_unit)
+}
+
+/// A unit's file.
+pub(super) fn file_of_unit(unit: &str, of_user: bool) -> String {
+    if of_user {
         let home = std::env::var("HOME").unwrap_or_default();
-        format!("{home}/.config/systemd/user/{}", node.unit)
+        format!("{home}/.config/systemd/user/{unit}")
     } else {
-        format!("/etc/systemd/system/{}", node.unit)
+        format!("/etc/systemd/system/{unit}")
     }
 }
 

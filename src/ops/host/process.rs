@@ -145,6 +145,7 @@ mod tests {
             members: String::new(),
             program: String::new(),
             unit: None,
+            user_unit: None,
         }
     }
 

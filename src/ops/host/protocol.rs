@@ -62,6 +62,25 @@ impl NodeSpec {
         format!("{}/conf/zoo.cfg", self.dir)
     }
 
+    /// What `apply` leaves beside zoo.cfg: how this node's server is kept.
+    pub fn node_file(&self) -> String {
+        format!("{}/conf/zkctl-node.json", self.dir)
+    }
+
+    /// The content of that file.
+    pub fn to_node_file(&self, systemd: bool) -> String {
+        let spec = NodeSpec { systemd: Some(systemd), ..self.clone() };
+        // Text, numbers and their lists always are JSON.
+        serde_json::to_string_pretty(&spec).map(|text| text + "\n").unwrap_or_default()
+    }
+
+    /// Whether the other's server would be kept in the same way: by whom, as whom, logging where.
+    pub fn is_kept_as(&self, other: &NodeSpec) -> bool {
+        let how = |n: &NodeSpec| (n.systemd, n.user.clone(), n.logs.clone());
+        let unit = |n: &NodeSpec| (n.systemd == Some(true)).then(|| (n.unit.clone(), n.user_unit));
+        how(self) == how(other) && unit(self) == unit(other)
+    }
+
     /// What `serve` writes about itself.
     pub fn state_file(&self) -> String {
         format!("{}/run/server.json", self.dir)
@@ -111,6 +130,9 @@ pub struct NodeFacts {
     pub my_id: Option<String>,
     /// The unit file as it is there.
     pub unit: Option<String>,
+    /// `zkctl-node.json` as it is there.
+    #[serde(default)]
+    pub node_file: Option<String>,
     /// Whether there are logs or snapshots.
     pub has_data: bool,
     /// Bytes free where the node's directory, data and logs are (the least of them).

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::process;
+use super::protocol::NodeSpec;
 use crate::config::{Draft, DynamicFile, MyId};
 
 /// What a server writes when it starts.
@@ -36,6 +37,30 @@ pub struct State {
     pub program: String,
     /// The systemd unit it belongs to.
     pub unit: Option<String>,
+    /// Whether that is a user's unit; absent where nobody told the server, as in files of earlier releases.
+    #[serde(default)]
+    pub user_unit: Option<bool>,
+}
+
+/// A systemd unit that a server was told it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a user's.
+    pub of_user: bool,
+}
+
+impl State {
+    /// The unit that this server runs in. Earlier releases guessed it; then it is the node's, if any.
+    pub(super) fn unit_of(&self, node: &NodeSpec) -> Option<Unit> {
+        let name = self.unit.clone()?;
+        match self.user_unit {
+            Some(of_user) => Some(Unit { name, of_user }),
+            None if node.systemd == Some(false) || node.unit.is_empty() => None,
+            None => Some(Unit { name: node.unit.clone(), of_user: node.user_unit }),
+        }
+    }
 }
 
 /// SHA-256 as hexadecimal digits.
@@ -44,7 +69,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Writes the state file of this very process.
-pub fn write_state(file: &Path, config: &Path) -> io::Result<()> {
+pub fn write_state(file: &Path, config: &Path, unit: Option<Unit>) -> io::Result<()> {
     let text = fs::read_to_string(config)?;
     let name = config.display().to_string();
     let draft = Draft::read(&name, &text, &[]);
@@ -66,7 +91,8 @@ pub fn write_state(file: &Path, config: &Path) -> io::Result<()> {
         client_port: client.map(|c| c.port),
         members: parsed.map(|(c, _)| c.members.to_dynamic_text()).unwrap_or_default(),
         program: fs::read_link("/proc/self/exe").map(|p| p.display().to_string()).unwrap_or_default(),
-        unit: own_unit(),
+        user_unit: unit.as_ref().map(|u| u.of_user),
+        unit: unit.map(|u| u.name),
     };
     if let Some(parent) = file.parent() {
         fs::create_dir_all(parent)?;
@@ -74,14 +100,6 @@ pub fn write_state(file: &Path, config: &Path) -> io::Result<()> {
     let part = file.with_extension("json.part");
     fs::write(&part, serde_json::to_vec_pretty(&state)?)?;
     fs::rename(part, file)
-}
-
-/// The systemd unit this process belongs to, from its control group.
-fn own_unit() -> Option<String> {
-    std::env::var_os("INVOCATION_ID")?;
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let unit = text.lines().find_map(|line| line.rsplit('/').find(|part| part.ends_with(".service")))?;
-    Some(unit.to_owned())
 }
 
 /// The state of a server that still runs.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::{Goal, under_systemd};
-use crate::ops::host::protocol::NodeFacts;
+use crate::ops::host::protocol::{NodeFacts, NodeSpec};
 use crate::ops::host::sha256;
 use crate::ops::remote::NodeView;
 
@@ -73,13 +73,19 @@ pub(super) fn of(goal: &Goal, view: &NodeView) -> Option<NodePlan> {
     if systemd {
         changes.extend(change(&view.node.unit(&goal.ensemble.name), facts.unit.as_deref(), &files.unit));
     }
+    let spec = NodeSpec::of(&goal.ensemble, &view.node);
+    // Releases before this file did not leave it; whatever makes a new one the node's writes it.
+    if facts.node_file.is_some() {
+        changes.extend(change(&spec.node_file(), facts.node_file.as_deref(), &spec.to_node_file(systemd)));
+    }
     let upload = !facts.releases.contains(&goal.release);
     let replaces = facts.release.clone().filter(|r| *r != goal.release);
-    let action = action(goal, facts, &changes, &files.zoo_cfg);
+    let kept = NodeSpec { systemd: Some(systemd), ..spec };
+    let action = action(goal, facts, &changes, &files.zoo_cfg, &kept);
     Some(NodePlan { node: view.node.name.clone(), upload, replaces, files: changes, action })
 }
 
-fn action(goal: &Goal, facts: &NodeFacts, changes: &[FileChange], zoo_cfg: &str) -> Action {
+fn action(goal: &Goal, facts: &NodeFacts, changes: &[FileChange], zoo_cfg: &str, kept: &NodeSpec) -> Action {
     let Some(process) = &facts.process else {
         let why = if facts.zoo_cfg.is_none() { "it is new" } else { "it does not run" };
         return Action::Start { why: vec![why.into()] };
@@ -96,6 +102,10 @@ fn action(goal: &Goal, facts: &NodeFacts, changes: &[FileChange], zoo_cfg: &str)
     }
     if changes.iter().any(|c| c.path.ends_with(".service") && !c.new) {
         why.push("its unit changes".into());
+    }
+    let before = facts.node_file.as_deref().and_then(|text| serde_json::from_str::<NodeSpec>(text).ok());
+    if why.is_empty() && before.is_some_and(|before| !before.is_kept_as(kept)) {
+        why.push("its user, logs or unit change".into());
     }
     if !why.is_empty() {
         return Action::Restart { why };

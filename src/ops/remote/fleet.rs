@@ -119,18 +119,27 @@ impl Fleet {
         release.upload(&remote, &node.paths.dir).await
     }
 
-    /// Takes the locks of these nodes, in the inventory's order; all or none.
+    /// Takes the locks of these nodes, host by host in the inventory's order; all or none.
     pub async fn lock(
         &self,
         ensemble: &Ensemble,
         nodes: &[Node],
         who: &str,
     ) -> Result<Vec<HostLock>, (String, LockError)> {
-        let mut locks = Vec::new();
+        let mut hosts: Vec<(Target, Vec<&Node>)> = Vec::new();
         for node in nodes {
-            let remote = self.host(ensemble, node).map_err(|e| (node.name.clone(), LockError::Failed(e)))?;
-            let lock = HostLock::take(&remote, &node.paths.dir, who).await;
-            locks.push(lock.map_err(|e| (node.name.clone(), e))?);
+            let target = Target::of(ensemble, node);
+            match hosts.iter_mut().find(|(known, _)| *known == target) {
+                Some((_, here)) => here.push(node),
+                None => hosts.push((target, vec![node])),
+            }
+        }
+        let mut locks = Vec::new();
+        for (_, here) in hosts {
+            let name = |at: usize| here.get(at).map(|n| n.name.clone()).unwrap_or_default();
+            let remote = self.host(ensemble, here[0]).map_err(|e| (name(0), LockError::Failed(e)))?;
+            let dirs: Vec<&str> = here.iter().map(|n| n.paths.dir.as_str()).collect();
+            locks.push(HostLock::take(&remote, &dirs, who).await.map_err(|(at, e)| (name(at), e))?);
         }
         Ok(locks)
     }

@@ -147,11 +147,16 @@ impl Remote {
     /// line it writes.
     pub(super) async fn hold(&self, command: &Command) -> Result<Held, RemoteError> {
         let lost = |reason: String| RemoteError::Lost { host: self.host.clone(), reason };
-        let held = match &self.way {
-            Way::Local => hold_local(command).await,
-            Way::Ssh { session, sudo, .. } => hold_ssh(session, command, *sudo).await,
+        let held = async {
+            match &self.way {
+                Way::Local => hold_local(command).await,
+                Way::Ssh { session, sudo, .. } => hold_ssh(session, command, *sudo).await,
+            }
         };
-        held.map_err(lost)
+        match timeout(command.timeout, held).await {
+            Ok(held) => held.map_err(lost),
+            Err(_) => Err(lost(format!("nothing came back within {} s", command.timeout.as_secs()))),
+        }
     }
 
     /// Ends the connection.
@@ -246,10 +251,12 @@ async fn drain(from: Option<impl AsyncReadExt + Unpin>) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// A command of this machine, all three streams ours.
+/// A command of this machine, all three streams ours. An interrupt from the terminal is for us alone: what
+/// is under way is finished, and what is held stays held meanwhile.
 fn local_command(words: &[String]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0);
     command
 }
 

@@ -23,6 +23,8 @@ pub struct Release {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
+    /// The machine kind it is built for, as `uname -m` says it; that of this program where the file does not tell.
+    pub arch: String,
 }
 
 /// Why a program could not be deployed.
@@ -45,17 +47,20 @@ impl Release {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         let mut bytes = 0;
+        let mut head = Vec::new();
         loop {
             let n = file.read(&mut buffer).map_err(fail)?;
             if n == 0 {
                 break;
             }
             bytes += n as u64;
+            head.extend(&buffer[..n.min(HEAD.saturating_sub(head.len()))]);
             hash.update(&buffer[..n]);
         }
         let sha256: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         let name = format!("{}-{}", env!("CARGO_PKG_VERSION"), &sha256[..12]);
-        Ok(Release { name, program: named, sha256, bytes })
+        let arch = machine(&head).unwrap_or(std::env::consts::ARCH).to_owned();
+        Ok(Release { name, program: named, sha256, bytes, arch })
     }
 
     /// Puts it into a node's directory on its host; nothing is left behind when that fails.
@@ -66,6 +71,29 @@ impl Release {
         let output = remote.run(command).await.map_err(|e| e.to_string())?;
         if output.is_ok() { Ok(()) } else { Err(output.said()) }
     }
+}
+
+/// An ELF header as far as the machine.
+const HEAD: usize = 20;
+
+/// The machine that a program is built for, from the beginning of its file.
+fn machine(head: &[u8]) -> Option<&'static str> {
+    let (magic, rest) = head.split_first_chunk::<4>()?;
+    let field: [u8; 2] = head.get(18..HEAD)?.try_into().ok()?;
+    let number = match (magic, rest.get(1)?) {
+        (b"\x7fELF", 1) => u16::from_le_bytes(field),
+        (b"\x7fELF", 2) => u16::from_be_bytes(field),
+        _ => return None,
+    };
+    Some(match number {
+        3 => "x86",
+        22 => "s390x",
+        40 => "arm",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "riscv64",
+        _ => return None,
+    })
 }
 
 /// `$1` the node's directory, `$2` the release, `$3` its SHA-256; the program on standard input.
@@ -87,3 +115,23 @@ chmod 755 "$part/zkctl" || fail "chmod failed"
 rm -rf "$1/releases/$2"
 mv "$part" "$1/releases/$2" || fail "renaming $part failed"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_says_which_machine_it_is_for() {
+        let own = Release::of(None).unwrap();
+        assert_eq!(own.arch, std::env::consts::ARCH);
+        let mut elf = fs::read("/proc/self/exe").unwrap();
+        elf.truncate(4096);
+        elf[18..20].copy_from_slice(&183u16.to_le_bytes());
+        let path = std::env::temp_dir().join(format!("zkctl-elf-{}", std::process::id()));
+        fs::write(&path, &elf).unwrap();
+        assert_eq!(Release::of(Some(&path)).unwrap().arch, "aarch64");
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert_eq!(Release::of(Some(&path)).unwrap().arch, std::env::consts::ARCH);
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -79,7 +79,13 @@ pub async fn control(
 
 /// A runner whose goal is what is there: nothing is rendered or sent.
 fn runner(context: &Context, ensemble: &Ensemble, fleet: &Arc<Fleet>) -> Runner {
-    let release = Release { name: String::new(), program: "".into(), sha256: String::new(), bytes: 0 };
+    let release = Release {
+        name: String::new(),
+        program: "".into(),
+        sha256: String::new(),
+        bytes: 0,
+        arch: String::new(),
+    };
     let goal = Goal {
         ensemble: ensemble.clone(),
         release: String::new(),

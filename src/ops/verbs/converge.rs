@@ -71,7 +71,7 @@ pub(super) fn goal(
         ensemble: ensemble.clone(),
         release: release.name.clone(),
         release_bytes: release.bytes,
-        arch: std::env::consts::ARCH.into(),
+        arch: release.arch.clone(),
         files,
         permits: options.permits.clone(),
     })
