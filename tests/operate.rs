@@ -95,8 +95,19 @@ fn the_first_command_brings_up_three_servers_and_the_client_works() {
 
     block_on(client_operations(&place));
 
+    let said = place.expect("restart --dry-run --exit-code", 7);
+    assert!(said.contains("steps:\n  1. restart zk") && said.contains("\n  3. restart zk"), "{said}");
     let said = place.expect("restart", 0);
     assert!(said.contains("healthy"), "{said}");
+    assert!(place.expect("stop -l zk1,zk2,zk1 --yes", 5).contains("without zk1, zk2, "));
+    let dry = place.run("stop --dry-run -o json");
+    let json: serde_json::Value = serde_json::from_slice(&dry.stdout).unwrap();
+    assert_eq!(
+        (json["plan"]["verb"].as_str(), json["done"].as_bool()),
+        (Some("stop"), Some(false)),
+        "{json}"
+    );
+    assert_eq!(json["plan"]["steps"].as_array().unwrap().len(), 3, "{json}");
     assert!(place.expect("stop -l zk1 --yes", 0).contains("zk1: stopped"));
     assert!(place.expect("status", 10).contains("degraded: 2 of 3 voters serve"));
     assert!(place.expect("stop -l zk2 --yes", 5).contains("--force"));
@@ -106,6 +117,8 @@ fn the_first_command_brings_up_three_servers_and_the_client_works() {
         let client = Client::connect(place.servers(), Options::default()).await.unwrap();
         assert_eq!(client.get("/kept").await.unwrap().0, b"2");
     });
+    // All is whatever still runs.
+    place.expect("stop -l zk1 --yes", 0);
     place.expect("stop --yes", 0);
     place.expect("status", 11);
 }
