@@ -203,6 +203,35 @@ fn an_interrupt_ends_a_verb_between_two_steps() {
 }
 
 #[test]
+fn quorum_ports_of_a_running_ensemble_change_without_stranding_anyone() {
+    let place = Place::new("ports", 43_500, "manager: process");
+    place.expect("deploy inventories/local.yaml --yes", 0);
+    let file = place.path.join("inventories/local.yaml");
+    let change = |from: u16, to: u16| {
+        let text = fs::read_to_string(&file).unwrap();
+        let (old, new) = (format!("_port: {from}"), format!("_port: {to}"));
+        assert!(text.contains(&old), "{text}");
+        fs::write(&file, text.replace(&old, &new)).unwrap();
+    };
+    // The node with the greatest id dials the others itself: it goes first.
+    change(43_521, 43_525);
+    change(43_522, 43_526);
+    let plan = place.expect("deploy --dry-run", 0);
+    assert!(plan.contains("steps:\n  1. restart zk3 ("), "{plan}");
+    assert!(place.expect("deploy --yes", 0).contains("healthy: 3 of 3 voters serve"));
+    // Nobody would find the one with the least.
+    change(43_501, 43_505);
+    change(43_502, 43_506);
+    let plan = place.expect("deploy --dry-run", 0);
+    assert!(
+        plan.contains("restarted at once: writes stop") && plan.contains("zk1, zk2, zk3 at once"),
+        "{plan}"
+    );
+    assert!(place.expect("deploy --yes", 0).contains("healthy: 3 of 3 voters serve"));
+    assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
+}
+
+#[test]
 fn a_server_that_cannot_start_is_shown_with_what_it_said() {
     let place = Place::new("broken", 43_300, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);

@@ -90,9 +90,19 @@ impl Standings {
         }
     }
 
-    /// As `count`, of those only that `sid` finds.
-    fn count_found(&self, sid: Sid, set: &BTreeSet<Sid>) -> (usize, usize) {
-        let found = set.iter().copied().filter(|other| self.finds(sid, *other)).collect();
+    /// Whether two servers hear each other in elections: of two, the one with the greater id dials.
+    fn hear(&self, a: Sid, b: Sid) -> bool {
+        self.finds(a.max(b), a.min(b))
+    }
+
+    /// Whether a server that looks for a leader can follow this one.
+    fn can_follow(&self, sid: Sid, leader: Sid) -> bool {
+        self.hear(sid, leader) && self.finds(sid, leader)
+    }
+
+    /// As `count`, of those only that `sid` hears.
+    fn count_heard(&self, sid: Sid, set: &BTreeSet<Sid>) -> (usize, usize) {
+        let found = set.iter().copied().filter(|other| self.hear(sid, *other)).collect();
         self.count(sid, &found)
     }
 
@@ -116,7 +126,7 @@ impl Standings {
         let mut group: BTreeSet<Sid> = set.iter().copied().filter(|sid| self.votes(*sid)).collect();
         loop {
             let stays = |sid: &Sid| {
-                let (seen, needed) = self.count_found(*sid, &group);
+                let (seen, needed) = self.count_heard(*sid, &group);
                 seen >= needed
             };
             let kept: BTreeSet<Sid> = group.iter().copied().filter(stays).collect();
@@ -198,7 +208,7 @@ impl Standings {
         let group = self.electable(&all);
         // Who leads must be found by a majority; it is the greatest such id here.
         let followers = |leader: Sid| -> BTreeSet<Sid> {
-            group.iter().copied().filter(|sid| self.finds(*sid, leader)).collect()
+            group.iter().copied().filter(|sid| self.can_follow(*sid, leader)).collect()
         };
         let wins = |leader: &Sid| {
             let (seen, needed) = self.count(*leader, &followers(*leader));
@@ -229,8 +239,8 @@ impl Standings {
         let sids: Vec<Sid> = self.servers.keys().copied().collect();
         for sid in sids {
             let established = self.established();
-            let (seen, needed) = self.count_found(sid, &established);
-            let found = self.leader().is_none_or(|leader| self.finds(sid, leader));
+            let (seen, needed) = self.count_heard(sid, &established);
+            let found = self.leader().is_none_or(|leader| self.can_follow(sid, leader));
             if let Some(server) = self.servers.get_mut(&sid)
                 && sid != except
                 && !server.established
@@ -414,19 +424,22 @@ mod tests {
     }
 
     #[test]
-    fn one_server_that_moves_goes_first_and_finds_the_others() {
-        for (leader, moving) in [(1, 1), (1, 2), (2, 3), (3, 3), (3, 1)] {
-            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[moving]));
-            assert_eq!(steps[0].0, Sid(moving), "{leader} {steps:?}");
+    fn a_server_that_moves_goes_first_where_it_dials_the_others_itself() {
+        for leader in [1, 2, 3] {
+            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[3]));
+            assert_eq!(steps[0].0, Sid(3), "{leader}: {steps:?}");
             assert!(
                 steps.iter().all(|(_, c)| matches!(c, Cost::None | Cost::Election)),
-                "{leader} {moving} {steps:?}"
+                "{leader}: {steps:?}"
             );
         }
-        // Another order strands the first that looks for the leader where it is not yet.
-        let now = standing("1 2 3", &[1, 2, 3], 3);
-        let mut wrong = now.clone();
-        assert_eq!(wrong.restart(Sid(1), &moved(&[3])), Cost::Stuck);
+        // Those with greater ids would dial it where it was.
+        for leader in [1, 2, 3] {
+            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[1]));
+            assert!(steps.iter().any(|(_, c)| *c == Cost::Stuck), "{leader}: {steps:?}");
+        }
+        // Nobody can follow a leader that is not yet where it is looked for.
+        assert_eq!(standing("1 2 3", &[1, 2, 3], 3).restart(Sid(1), &moved(&[3])), Cost::Stuck);
     }
 
     #[test]
