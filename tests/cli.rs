@@ -242,11 +242,51 @@ fn a_plan_changes_nothing_and_nothing_prompts_without_a_terminal() {
     assert_eq!(json["plan"]["steps"][1]["step"], "start-together");
     assert_eq!(json["done"], false);
     assert!(stderr(&output).ends_with("dry run: nothing was changed\n"), "{}", stderr(&output));
+    let output = place.run(&["deploy", "-o", "json"]);
+    assert_eq!(code(&output), 9);
+    assert!(stderr(&output).contains("steps:\n  1. upload"), "{}", stderr(&output));
     let output = place.run(&["deploy"]);
     assert_eq!(code(&output), 9);
     assert!(stderr(&output).contains("pass --yes"), "{}", stderr(&output));
     assert!(!place.0.join("run").exists());
     assert!(!stderr(&output).contains('\x1b'));
+}
+
+#[test]
+fn a_refused_plan_is_shown_and_in_json() {
+    let place = Place::new("refused");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let text = format!(
+        "cluster: t\nconnection: local\nservice: {{ manager: process }}\npaths: {{ base: ../run }}\nnodes:\n\
+         - {{ name: zk1, id: 1, client_port: {port}, quorum_port: 41185, election_port: 41186 }}\n"
+    );
+    place.write("inventories/t.yaml", &text);
+    let output = place.run(&["deploy", "--dry-run"]);
+    assert_eq!(code(&output), 8, "{}", stderr(&output));
+    assert!(stdout(&output).contains("zk1: to be started (it is new)"), "{}", stdout(&output));
+    assert!(stderr(&output).contains(&format!("port {port}")), "{}", stderr(&output));
+    for verb in ["deploy", "start"] {
+        let output = place.run(&[verb, "--dry-run", "-o", "json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((code(&output), json["error"]["exit"].as_i64()), (8, Some(8)), "{json}");
+        assert_eq!(json["plan"]["refusals"][0]["exit"], 8, "{json}");
+    }
+}
+
+#[test]
+fn render_and_lint_keep_the_form_that_was_asked_for() {
+    let place = Place::new("forms");
+    place.write("inventories/prod.yaml", &shipped("prod.yaml"));
+    let of = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&place.run(arguments).stdout).unwrap()
+    };
+    let json = of(&["render", "-o", "json"]);
+    assert_eq!(json["files"].as_array().unwrap().len(), 9);
+    assert!(json["files"][0]["content"].as_str().unwrap().contains("server.1="), "{json}");
+    place.write("zoo.cfg", "tickTime=0\n");
+    let json = of(&["lint", "zoo.cfg", "-o", "json"]);
+    assert!(!json["errors"].as_array().unwrap().is_empty() && json["schema"] == 1, "{json}");
 }
 
 #[test]

@@ -217,6 +217,9 @@ fn hosts_that_cannot_be_reached_say_why() {
     // No sshd: refused at once.
     world.stop_sshd("zk3");
     world.zkctl("status").expect(10).says("connection refused; is sshd running there?");
+    // In the way of its own node only.
+    world.zkctl("start").expect(4).says("zk3 cannot be reached");
+    world.zkctl("restart -l zk1 --yes").expect(0).says("zk3 cannot be reached and is not locked");
 
     // Another key than the known one.
     world.new_host_key("zk3");

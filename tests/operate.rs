@@ -95,8 +95,19 @@ fn the_first_command_brings_up_three_servers_and_the_client_works() {
 
     block_on(client_operations(&place));
 
+    let said = place.expect("restart --dry-run --exit-code", 7);
+    assert!(said.contains("steps:\n  1. restart zk") && said.contains("\n  3. restart zk"), "{said}");
     let said = place.expect("restart", 0);
     assert!(said.contains("healthy"), "{said}");
+    assert!(place.expect("stop -l zk1,zk2,zk1 --yes", 5).contains("without zk1, zk2, "));
+    let dry = place.run("stop --dry-run -o json");
+    let json: serde_json::Value = serde_json::from_slice(&dry.stdout).unwrap();
+    assert_eq!(
+        (json["plan"]["verb"].as_str(), json["done"].as_bool()),
+        (Some("stop"), Some(false)),
+        "{json}"
+    );
+    assert_eq!(json["plan"]["steps"].as_array().unwrap().len(), 3, "{json}");
     assert!(place.expect("stop -l zk1 --yes", 0).contains("zk1: stopped"));
     assert!(place.expect("status", 10).contains("degraded: 2 of 3 voters serve"));
     assert!(place.expect("stop -l zk2 --yes", 5).contains("--force"));
@@ -106,6 +117,8 @@ fn the_first_command_brings_up_three_servers_and_the_client_works() {
         let client = Client::connect(place.servers(), Options::default()).await.unwrap();
         assert_eq!(client.get("/kept").await.unwrap().0, b"2");
     });
+    // All is whatever still runs.
+    place.expect("stop -l zk1 --yes", 0);
     place.expect("stop --yes", 0);
     place.expect("status", 11);
 }
@@ -186,6 +199,35 @@ fn an_interrupt_ends_a_verb_between_two_steps() {
     let plan = place.expect("deploy --dry-run --exit-code", 7);
     assert!(plan.contains("2. restart") && !plan.contains("3. restart"), "{plan}");
     assert!(place.expect("deploy --yes", 0).contains("healthy"));
+    assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
+}
+
+#[test]
+fn quorum_ports_of_a_running_ensemble_change_without_stranding_anyone() {
+    let place = Place::new("ports", 43_500, "manager: process");
+    place.expect("deploy inventories/local.yaml --yes", 0);
+    let file = place.path.join("inventories/local.yaml");
+    let change = |from: u16, to: u16| {
+        let text = fs::read_to_string(&file).unwrap();
+        let (old, new) = (format!("_port: {from}"), format!("_port: {to}"));
+        assert!(text.contains(&old), "{text}");
+        fs::write(&file, text.replace(&old, &new)).unwrap();
+    };
+    // The node with the greatest id dials the others itself: it goes first.
+    change(43_521, 43_525);
+    change(43_522, 43_526);
+    let plan = place.expect("deploy --dry-run", 0);
+    assert!(plan.contains("steps:\n  1. restart zk3 ("), "{plan}");
+    assert!(place.expect("deploy --yes", 0).contains("healthy: 3 of 3 voters serve"));
+    // Nobody would find the one with the least.
+    change(43_501, 43_505);
+    change(43_502, 43_506);
+    let plan = place.expect("deploy --dry-run", 0);
+    assert!(
+        plan.contains("restarted at once: writes stop") && plan.contains("zk1, zk2, zk3 at once"),
+        "{plan}"
+    );
+    assert!(place.expect("deploy --yes", 0).contains("healthy: 3 of 3 voters serve"));
     assert!(place.expect("deploy --yes", 0).contains("nothing to change"));
 }
 

@@ -197,7 +197,10 @@ Stopping some nodes is refused when the others would lose their quorum, unless
     #[command(after_help = "\
 Examples
   zkctl restart
-  zkctl restart -l zk1 -l zk2")]
+  zkctl restart -l zk1 -l zk2
+
+Each is proven by an acknowledged write before the next. It is asked for where
+writes would stop, and where no server leads: then all are restarted at once.")]
     Restart(Control),
 
     /// Run a server in the foreground
@@ -348,9 +351,12 @@ pub(super) struct Control {
     /// Only this node; may be given several times
     #[arg(short, long, value_name = "NODE", value_delimiter = ',')]
     pub(super) limit: Vec<String>,
-    /// Say what would be done and do nothing
+    /// Say what would be done, in order, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// With --dry-run: exit with 7 when there is something to do
+    #[arg(long, requires = "dry_run")]
+    pub(super) exit_code: bool,
 }
 
 /// `stop`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{err, out};
-use crate::tools::bench::{BenchOptions, Length, Mix, run as run_load};
+use crate::tools::bench::{BenchError, BenchOptions, Length, Mix, run as run_load};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -128,6 +128,7 @@ pub(super) fn run(arguments: &Bench, json: bool) -> u8 {
     match run_load(&options) {
         Ok(report) if json => out(&format!("{}\n", report.to_json())),
         Ok(report) => out(&report.to_table()),
+        Err(error @ BenchError::Interrupted) => return fail(&error.to_string(), 130),
         Err(error) => return fail(&error.to_string(), 1),
     }
     0

@@ -3,26 +3,40 @@
 use std::fs;
 use std::path::Path;
 
-use super::arguments::Lint;
-use super::{err, out};
+use serde_json::json;
+
+use super::arguments::{Lint, Output};
+use super::{err, out, show};
 use crate::config::lint::{LintInput, lint};
-use crate::config::{Draft, text_of};
-use crate::ops::failure::exit;
+use crate::config::{Draft, Problem, text_of};
+use crate::ops::failure::{Failure, exit};
 
 /// Checks files; answers the exit code.
-pub(super) fn run(arguments: &Lint) -> u8 {
+pub(super) fn run(arguments: &Lint, output: Output) -> u8 {
     let mut inputs = Vec::new();
     for path in &arguments.files {
         let file = path.display().to_string();
         match fs::read(path).map(text_of) {
             Ok(text) => inputs.push(beside(file, text)),
             Err(error) => {
-                err(&format!("{file}: {error}\n"));
+                let failure = Failure::new(exit::USAGE, format!("{file}: {error}"));
+                if output == Output::Json {
+                    out(&show::failure_json(&failure));
+                }
+                err(&format!("{failure}\n"));
                 return exit::USAGE;
             }
         }
     }
     let report = lint(&inputs);
+    let code = if report.errors.is_empty() { 0 } else { exit::INVALID };
+    if output == Output::Json {
+        let texts = |of: &[Problem]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (errors, warnings) = (texts(&report.errors), texts(&report.warnings));
+        let files: Vec<&str> = inputs.iter().map(|i| i.file.as_str()).collect();
+        out(&show::json(&json!({ "schema": 1, "files": files, "errors": errors, "warnings": warnings })));
+        return code;
+    }
     for problem in &report.errors {
         out(&format!("error: {problem}\n"));
     }
@@ -33,7 +47,7 @@ pub(super) fn run(arguments: &Lint) -> u8 {
     let files = count(inputs.len(), "file");
     let (errors, warnings) = (count(report.errors.len(), "error"), count(report.warnings.len(), "warning"));
     out(&format!("{files}: {errors}, {warnings}\n"));
-    if report.errors.is_empty() { 0 } else { exit::INVALID }
+    code
 }
 
 /// The dynamic file and myid, where they can be read from here.

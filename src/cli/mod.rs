@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
     };
     let code = match &arguments.verb {
         Verb::Serve(serve) => serve::run(serve),
-        Verb::Lint(files) => lint::run(files),
+        Verb::Lint(files) => lint::run(files, arguments.output),
         Verb::Purge(purge) => purge::run(purge),
         Verb::Bench(bench) => bench::run(bench, arguments.output == Output::Json),
         Verb::Probe { request } => hidden::probe(request),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::arguments::{AddObserver, Arguments, Change, Colour, Control, Output, Verb};
-use super::progress::Progress;
+use super::progress::{Plans, Progress};
 use super::prompt::Prompt;
 use super::{block_on, err, out, show};
 use crate::ids::Sid;
@@ -29,10 +29,15 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         if screen.json {
             out(&show::failure_json(&failure));
         }
-        let head = if screen.colour_err { "\x1b[31merror:\x1b[0m" } else { "error:" };
-        err(&format!("{head} {failure}\n"));
-        failure.exit
+        said(&failure, &screen)
     })
+}
+
+/// Tells people of a failure; answers its exit code.
+fn said(failure: &Failure, screen: &Screen) -> u8 {
+    let head = if screen.colour_err { "\x1b[31merror:\x1b[0m" } else { "error:" };
+    err(&format!("{head} {failure}\n"));
+    failure.exit
 }
 
 /// How to print.
@@ -85,8 +90,8 @@ fn context(arguments: &Arguments, screen: &Screen) -> Result<Context, Failure> {
         Verb::Promote(v) => v.change.dry_run,
         _ => false,
     };
-    let progress =
-        Progress::new(arguments.quiet, screen.terminal_err, screen.colour_err, dry_run || screen.json);
+    let plans = Plans::of(dry_run, arguments.quiet, Prompt::can_ask(arguments.yes));
+    let progress = Progress::new(arguments.quiet, screen.terminal_err, screen.colour_err, plans);
     Ok(Context {
         directory,
         argument: positional.or_else(|| arguments.inventory.clone()),
@@ -142,6 +147,10 @@ async fn dispatch(arguments: &Arguments, context: &Context, screen: &Screen) -> 
         }
         Verb::Render(wanted) => {
             let files = verbs::render(context, wanted.template_dir.as_deref(), wanted.to.as_deref())?;
+            if screen.json {
+                out(&show::files_json(&files, wanted.to.as_deref()));
+                return Ok(0);
+            }
             for file in &files {
                 match &wanted.to {
                     Some(to) => out(&format!("{}\n", to.join(&file.name).display())),
@@ -196,9 +205,22 @@ async fn control(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let options = ControlOptions { limit: wanted.limit.clone(), force, dry_run: wanted.dry_run };
-    match verbs::control(context, verb, &options).await? {
-        Some(status) => print_status(&status, false, screen),
-        None => dry_run_said(),
+    let outcome = verbs::control(context, verb, &options).await?;
+    if screen.json {
+        let status = outcome.status.as_ref();
+        out(&show::outcome_json(&outcome.plan, outcome.done, status, outcome.refused.as_ref()));
+    } else if wanted.dry_run {
+        out(&show::control_plan(&outcome.plan));
+    }
+    if let Some(failure) = &outcome.refused {
+        return Ok(said(failure, screen));
+    }
+    if wanted.dry_run {
+        dry_run_said();
+        return Ok(if wanted.exit_code && !outcome.plan.is_empty() { exit::PENDING } else { 0 });
+    }
+    if let Some(status) = outcome.status.as_ref().filter(|_| !screen.json) {
+        print_status(status, false, screen);
     }
     Ok(0)
 }
@@ -218,9 +240,13 @@ fn print_status(status: &Status, wide: bool, screen: &Screen) {
 /// Shows what came of a change.
 fn changed(outcome: &Outcome, change: &Change, screen: &Screen) -> u8 {
     if screen.json {
-        out(&show::outcome_json(&outcome.plan, outcome.done, outcome.status.as_ref()));
+        let status = outcome.status.as_ref();
+        out(&show::outcome_json(&outcome.plan, outcome.done, status, outcome.refused.as_ref()));
     } else if change.dry_run {
         out(&show::plan(&outcome.plan, screen.colour_out));
+    }
+    if let Some(failure) = &outcome.refused {
+        return said(failure, screen);
     }
     if change.dry_run {
         dry_run_said();

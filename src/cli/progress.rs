@@ -9,12 +9,33 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::{err, show};
 use crate::ops::event::{Event, Reporter};
 
+/// Where plans are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plans {
+    /// On stderr: before a question always, else unless quiet.
+    Here,
+    /// They are the result, on stdout.
+    Elsewhere,
+    /// Nowhere.
+    Silent,
+}
+
+impl Plans {
+    /// Nobody is asked to agree to what is not shown.
+    pub(super) fn of(dry_run: bool, quiet: bool, asks: bool) -> Plans {
+        match (dry_run, quiet && !asks) {
+            (true, _) => Plans::Elsewhere,
+            (false, true) => Plans::Silent,
+            (false, false) => Plans::Here,
+        }
+    }
+}
+
 /// Shows events on stderr.
 pub(super) struct Progress {
     quiet: bool,
     colour: bool,
-    /// Whether plans are data and go to stdout instead.
-    plans_elsewhere: bool,
+    plans: Plans,
     live: Option<Live>,
 }
 
@@ -24,9 +45,9 @@ struct Live {
 }
 
 impl Progress {
-    pub(super) fn new(quiet: bool, terminal: bool, colour: bool, plans_elsewhere: bool) -> Progress {
+    pub(super) fn new(quiet: bool, terminal: bool, colour: bool, plans: Plans) -> Progress {
         let live = (terminal && !quiet).then(|| Live { multi: MultiProgress::new(), bars: Mutex::default() });
-        Progress { quiet, colour, plans_elsewhere, live }
+        Progress { quiet, colour, plans, live }
     }
 
     fn line(&self, text: &str) {
@@ -73,13 +94,13 @@ impl Reporter for Progress {
                 self.line(&self.paint("31", &format!("  {node}: failed: {text}")));
             }
             Event::Warning(text) => self.line(&self.paint("33", &format!("warning: {text}"))),
-            _ if self.quiet => {}
-            Event::Inventory { file, why } => self.line(&format!("inventory: {file} ({why})")),
             Event::Plan(plan) => {
-                if !self.plans_elsewhere {
+                if self.plans == Plans::Here {
                     self.line(show::plan(plan, self.colour).trim_end());
                 }
             }
+            _ if self.quiet => {}
+            Event::Inventory { file, why } => self.line(&format!("inventory: {file} ({why})")),
             Event::Step { number, of, text } => {
                 self.line(&self.paint("1", &format!("[{number}/{of}] {text}")))
             }
@@ -92,5 +113,18 @@ impl Reporter for Progress {
             }
             Event::Note(text) => self.line(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_shown_wherever_somebody_is_asked() {
+        assert_eq!(Plans::of(false, true, true), Plans::Here);
+        assert_eq!(Plans::of(false, false, false), Plans::Here);
+        assert_eq!(Plans::of(false, true, false), Plans::Silent);
+        assert_eq!(Plans::of(true, false, true), Plans::Elsewhere);
     }
 }

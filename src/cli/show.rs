@@ -1,13 +1,16 @@
 //! Plans, status tables and JSON as text.
 
+use std::path::Path;
+
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::ops::failure::Failure;
-use crate::ops::plan::{Action, NodePlan, Plan};
+use crate::ops::plan::{Action, ControlPlan, NodePlan, Plan};
 use crate::ops::run::title;
 use crate::ops::status::{NodeState, Row, Status, duration};
+use crate::ops::verbs::Rendering;
 
 fn paint(colour: bool, code: &str, text: &str) -> String {
     if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -195,28 +198,62 @@ pub(super) fn json(value: &impl Serialize) -> String {
         .map_or_else(|e| format!("{{\"error\":\"{e}\"}}\n"), |text| format!("{text}\n"))
 }
 
-/// What came of a change, as JSON.
-pub(super) fn outcome_json(plan: &Plan, done: bool, status: Option<&Status>) -> String {
-    json(&json!({ "schema": 1, "plan": plan, "done": done, "status": status }))
+/// What came of a change, as JSON; with why it was not made.
+pub(super) fn outcome_json(
+    plan: &impl Serialize,
+    done: bool,
+    status: Option<&Status>,
+    refused: Option<&Failure>,
+) -> String {
+    let mut value = json!({ "schema": 1, "plan": plan, "done": done, "status": status });
+    if let (Some(failure), Some(object)) = (refused, value.as_object_mut()) {
+        object.insert("error".into(), error(failure));
+    }
+    json(&value)
+}
+
+/// What `start`, `stop` and `restart` would do.
+pub(super) fn control_plan(plan: &ControlPlan) -> String {
+    if plan.refusals.is_empty() && plan.is_empty() {
+        return "nothing to do\n".into();
+    }
+    let mut out: String = plan.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    if plan.refusals.is_empty() {
+        out.push_str("steps:\n");
+        for (i, step) in plan.steps.iter().enumerate() {
+            out.push_str(&format!("  {}. {}\n", i + 1, step.title()));
+        }
+    }
+    out
+}
+
+/// Rendered files as JSON; `path` where they were written.
+pub(super) fn files_json(files: &[Rendering], to: Option<&Path>) -> String {
+    let file = |f: &Rendering| {
+        let path = to.map(|to| to.join(&f.name).display().to_string());
+        json!({ "name": f.name.display().to_string(), "path": path, "content": f.content })
+    };
+    json(&json!({ "schema": 1, "files": files.iter().map(file).collect::<Vec<_>>() }))
 }
 
 /// A failure as JSON.
 pub(super) fn failure_json(failure: &Failure) -> String {
+    json(&json!({ "schema": 1, "error": error(failure) }))
+}
+
+fn error(failure: &Failure) -> serde_json::Value {
     let at = failure.at.as_ref();
-    json(&json!({
-        "schema": 1,
-        "error": {
-            "exit": failure.exit,
-            "what": failure.what,
-            "node": at.map(|(node, _)| node),
-            "host": at.map(|(_, host)| host),
-            "step": failure.step,
-            "answer": failure.answer,
-            "log": failure.log,
-            "state": failure.state,
-            "next": failure.next,
-        }
-    }))
+    json!({
+        "exit": failure.exit,
+        "what": failure.what,
+        "node": at.map(|(node, _)| node),
+        "host": at.map(|(_, host)| host),
+        "step": failure.step,
+        "answer": failure.answer,
+        "log": failure.log,
+        "state": failure.state,
+        "next": failure.next,
+    })
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub enum Approval {
     No,
     /// Nobody can be asked: there is no terminal.
     CannotAsk,
+    /// Ctrl-C instead of an answer.
+    Interrupted,
 }
 
 /// Answers questions.

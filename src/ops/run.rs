@@ -14,7 +14,7 @@ use super::failure::{Failure, exit};
 use super::host::protocol::{ApplyRequest, AwaitRequest, Awaited, FileSpec, NodeSpec, Request, Response};
 use super::inventory::{Ensemble, Node};
 use super::plan::order::Standings;
-use super::plan::{Goal, Plan, Step, standings, under_systemd};
+use super::plan::{Goal, Plan, Step, is_doubtful, standings, under_systemd};
 use super::remote::{Fleet, NodeView, Release};
 use crate::ids::Sid;
 
@@ -22,6 +22,8 @@ use crate::ids::Sid;
 const SERVE: Duration = Duration::from_secs(60);
 /// How long the others may take to find their leader again.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How long a server that runs may take until its silence counts.
+const DOUBT: Duration = Duration::from_secs(5);
 /// How long stopping and starting may take on the host.
 const CONTROL: Duration = Duration::from_secs(90);
 /// How long a question about facts may take.
@@ -158,6 +160,19 @@ impl Runner {
                 return views;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The facts. Where enough voters run and no write was acknowledged they are gathered again for a while: one
+    /// slow answer is no outage.
+    pub(super) async fn steady(&self) -> Vec<NodeView> {
+        let begun = Instant::now();
+        loop {
+            let views = self.fleet.facts(self.ensemble(), true, ASK).await;
+            if !is_doubtful(self.ensemble(), &views) || begun.elapsed() > DOUBT || self.go_on().is_err() {
+                return views;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
@@ -371,7 +386,7 @@ impl Runner {
     }
 
     /// Adds what state things are in.
-    async fn with_state(&self, mut failure: Failure, remaining: &[Sid]) -> Failure {
+    pub(super) async fn with_state(&self, mut failure: Failure, remaining: &[Sid]) -> Failure {
         let views = self.fleet.facts(self.ensemble(), true, ASK).await;
         let writes = if super::plan::serves_writes(&views) {
             "the ensemble still acknowledges writes"

@@ -226,6 +226,9 @@ fn row(view: &NodeView) -> Row {
                     Some(format!("it is {is}, the inventory says {}; `zkctl deploy` makes it so", node.role));
             }
         }
+        Answer::Refused if facts.process.is_some() => {
+            row.remark = Some("its process runs, but nobody listens on its client port".into());
+        }
         Answer::Silent(why) if facts.process.is_some() => row.remark = Some(why.clone()),
         Answer::Strange(text) => row.remark = Some(format!("its client port answers: {}", text.trim())),
         _ => {}
@@ -244,9 +247,9 @@ fn state(facts: &NodeFacts) -> NodeState {
         (Answer::Serving(_), _) => NodeState::Serving,
         (Answer::NotServing, _) => NodeState::NoQuorum,
         (Answer::Strange(_), None) => NodeState::Foreign,
-        (Answer::Refused, Some(_)) => NodeState::NoQuorum,
-        (Answer::Silent(_) | Answer::Strange(_), Some(_)) => NodeState::Silent,
-        (Answer::None, Some(_)) => NodeState::Silent,
+        (Answer::Refused | Answer::Silent(_) | Answer::Strange(_) | Answer::None, Some(_)) => {
+            NodeState::Silent
+        }
         (_, None) if facts.zoo_cfg.is_none() => NodeState::NotDeployed,
         (_, None) => NodeState::Stopped,
     }
@@ -316,6 +319,16 @@ mod tests {
         assert_eq!(state(&facts(Answer::Refused, true)), NodeState::Stopped);
         assert_eq!(state(&facts(Answer::Refused, false)), NodeState::NotDeployed);
         assert_eq!(state(&facts(Answer::NotServing, true)), NodeState::NoQuorum);
+        let process = Some(crate::ops::host::protocol::ProcessFacts {
+            pid: 1,
+            up_ms: 1,
+            release: None,
+            config_sha256: String::new(),
+            members: String::new(),
+            unit: None,
+        });
+        let runs = NodeFacts { process, ..facts(Answer::Refused, true) };
+        assert_eq!((state(&runs), state(&runs).word()), (NodeState::Silent, "no answer"));
         assert_eq!(state(&facts(Answer::Strange("x".into()), true)), NodeState::Foreign);
     }
 }

@@ -9,18 +9,30 @@ use thiserror::Error;
 
 use super::ensemble::{Ensemble, Node};
 use super::parse::parse;
+use super::problem::InventoryProblem;
 use super::spans::{self, Kind, Step, Tree};
 use crate::config::Role;
 use crate::ids::Sid;
 
-/// Why an edit was not made, and what to write by hand.
+/// Why an edit was not made.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{file} is written in a way that cannot be edited safely; change it by hand: {by_hand}")]
-pub struct EditError {
-    /// The inventory.
-    pub file: String,
-    /// What to write.
-    pub by_hand: String,
+pub enum EditError {
+    /// It could not be placed; what to write by hand.
+    #[error("{file} is written in a way that cannot be edited safely; change it by hand: {by_hand}")]
+    Unplaced {
+        /// The inventory.
+        file: String,
+        /// What to write.
+        by_hand: String,
+    },
+    /// The inventory would be wrong with it; places are those after the edit.
+    #[error("{file} was not changed, since it would be wrong then:\n{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Wrong {
+        /// The inventory.
+        file: String,
+        /// What would be wrong.
+        problems: Vec<InventoryProblem>,
+    },
 }
 
 /// A node to be added.
@@ -51,13 +63,14 @@ fn path(steps: &[&str], index: Option<usize>) -> Vec<Step> {
 /// Gives a node a role.
 pub fn set_role(file: &str, text: &str, base: &Path, name: &str, role: Role) -> Result<String, EditError> {
     let by_hand = format!("`role: {role}` for node {name}");
-    let refuse = || EditError { file: file.into(), by_hand: by_hand.clone() };
+    let refuse = || EditError::Unplaced { file: file.into(), by_hand: by_hand.clone() };
     let (before, _) = parse(file, text, base).map_err(|_| refuse())?;
     let mut wanted = before.clone();
     let index = wanted.nodes.iter().position(|n| n.name == name).ok_or_else(refuse)?;
     wanted.nodes[index].role = role;
     let edited = place_role(text, index, role).ok_or_else(refuse)?;
-    confirm(file, &edited, base, &wanted).then_some(edited).ok_or_else(refuse)
+    let after = reread(file, &edited, base)?;
+    (after == wanted).then_some(edited).ok_or_else(refuse)
 }
 
 fn place_role(text: &str, index: usize, role: Role) -> Option<String> {
@@ -90,10 +103,10 @@ pub fn add_node(file: &str, text: &str, base: &Path, new: &NewNode) -> Result<St
     let fields = fields(new);
     let flow: Vec<String> = fields.iter().map(|(k, v)| format!("{k}: {v}")).collect();
     let by_hand = format!("- {{ {} }}", flow.join(", "));
-    let refuse = || EditError { file: file.into(), by_hand: by_hand.clone() };
+    let refuse = || EditError::Unplaced { file: file.into(), by_hand: by_hand.clone() };
     let (before, _) = parse(file, text, base).map_err(|_| refuse())?;
     let edited = place_node(text, &fields, &by_hand).ok_or_else(refuse)?;
-    let (after, _) = parse(file, &edited, base).map_err(|_| refuse())?;
+    let after = reread(file, &edited, base)?;
     let (added, kept) = after.nodes.split_last().ok_or_else(refuse)?;
     let same = kept == before.nodes && (after.name == before.name) && is_the(added, new);
     same.then_some(edited).ok_or_else(refuse)
@@ -159,6 +172,7 @@ fn insert_line(text: &mut String, at: usize, line: &str) {
     }
 }
 
-fn confirm(file: &str, text: &str, base: &Path, wanted: &Ensemble) -> bool {
-    parse(file, text, base).is_ok_and(|(found, _)| found == *wanted)
+fn reread(file: &str, text: &str, base: &Path) -> Result<Ensemble, EditError> {
+    let wrong = |problems| EditError::Wrong { file: file.into(), problems };
+    parse(file, text, base).map(|(ensemble, _)| ensemble).map_err(wrong)
 }

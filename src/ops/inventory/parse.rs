@@ -363,6 +363,7 @@ fn read_ssh(at: Option<&At<'_>>, base: &Path, otherwise: &Ssh) -> Ssh {
     ssh.key = file("key", ssh.key);
     ssh.config = file("config", ssh.config);
     ssh.known_hosts = file("known_hosts", ssh.known_hosts);
+    missing_files(at, base);
     if let Some(found) = at.get("host_keys") {
         let words =
             [("strict", HostKeys::Strict), ("accept-new", HostKeys::AcceptNew), ("off", HostKeys::Off)];
@@ -383,6 +384,20 @@ fn read_ssh(at: Option<&At<'_>>, base: &Path, otherwise: &Ssh) -> Ssh {
         ssh.connect_timeout_s = seconds.unwrap_or(ssh.connect_timeout_s);
     }
     ssh
+}
+
+/// Files of the operator's own machine that ssh would go on without. One of known hosts may be yet to be made, by the
+/// first connection; not where every host must be known.
+fn missing_files(at: &At<'_>, base: &Path) {
+    let strict = at.text_of("host_keys").is_some_and(|word| word == "strict");
+    for (key, needed) in [("key", true), ("config", true), ("known_hosts", strict)] {
+        let Some(found) = at.get(key).filter(|_| needed) else { continue };
+        if let Some(path) = found.text().map(|path| local(base, &path))
+            && !path.exists()
+        {
+            found.problem(format!("there is no file {}", path.display()), None);
+        }
+    }
 }
 
 /// A file of the operator's own machine: `~/` is the home, relative counts from the inventory.

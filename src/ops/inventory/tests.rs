@@ -260,6 +260,42 @@ fn what_cannot_be_placed_is_said_and_nothing_changes() {
 }
 
 #[test]
+fn an_edit_that_would_be_wrong_says_what_is_wrong_with_it() {
+    let two = "cluster: c\nnodes:\n- {name: a, id: 1, host: h}\n- {name: b, id: 2, host: i}\n";
+    let error = set_role("f", two, Path::new("/"), "a", Role::Observer).unwrap_err().to_string();
+    assert!(error.contains("f was not changed") && error.contains("one voter alone"), "{error}");
+    let text = "cluster: c\nnodes:\n- {name: a, id: 1, host: h}\n- {name: b, id: 2, host: i}\n";
+    let new = NewNode {
+        name: "d".into(),
+        sid: Sid(4),
+        host: "h".into(),
+        address: None,
+        role: Role::Observer,
+        ports: Some([2181, 2182, 2183]),
+    };
+    let error = add_node("f", text, Path::new("/"), &new).unwrap_err();
+    assert!(matches!(&error, EditError::Wrong { problems, .. } if !problems.is_empty()), "{error}");
+    assert!(error.to_string().contains("2181"), "{error}");
+}
+
+#[test]
+fn files_of_ssh_that_are_not_there_are_said_with_their_places() {
+    let with = |ssh: &str| {
+        let text = format!("cluster: c\nssh: {{{ssh}}}\nnodes:\n- {{name: a, id: 1, host: h}}\n");
+        parse("f", &text, Path::new("/nowhere")).err().unwrap_or_default()
+    };
+    for key in ["key", "config"] {
+        let problems = with(&format!("{key}: ./gone"));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let shown = problems[0].to_string();
+        assert_eq!(problems[0].place, Some((2, 9 + key.len())), "{shown}");
+        assert!(shown.contains("there is no file /nowhere/./gone"), "{shown}");
+    }
+    assert_eq!(with("known_hosts: ./gone"), []);
+    assert_eq!(with("known_hosts: ./gone, host_keys: strict").len(), 1);
+}
+
+#[test]
 fn the_inventory_is_found_in_the_documented_order() {
     let dir = std::env::temp_dir().join(format!("zkctl-locate-{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);

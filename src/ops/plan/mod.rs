@@ -5,10 +5,12 @@
 //! | `order` | the order of restarts and what each costs |
 //! | `identity` | what must not change silently: ids, addresses, data paths, members |
 //! | `differences` | what differs per node, as file diffs and reasons |
+//! | `control` | what `start`, `stop` and `restart` do |
 //! | here | the steps |
 //!
 //! Deliberately absent: doing any of it.
 
+mod control;
 mod differences;
 mod identity;
 pub mod order;
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use control::{ControlPlan, ControlStep, Verb, control_order, control_plan};
 pub use differences::{Action, FileChange, NodePlan};
 use order::{Cost, Order, Standing, Standings, Strategy};
 
@@ -101,6 +104,18 @@ pub enum Step {
     },
 }
 
+impl Step {
+    fn kind(&self) -> (&'static str, Vec<String>) {
+        match self {
+            Step::Upload { nodes } => ("upload", nodes.clone()),
+            Step::Configure { nodes } => ("configure", nodes.clone()),
+            Step::StartTogether { nodes } => ("together", nodes.clone()),
+            Step::Start { node } => ("start", vec![node.clone()]),
+            Step::Restart { node, .. } => ("restart", vec![node.clone()]),
+        }
+    }
+}
+
 /// What is to be done, and why, and what it does to the service.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
@@ -123,6 +138,20 @@ impl Plan {
     /// Whether everything is as it should be.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether whoever agreed to `self` has agreed to `now` too: the same differences, and the same kinds of steps
+    /// for the same nodes. Who leads may differ, and with it the order of single restarts.
+    pub fn covers(&self, now: &Plan) -> bool {
+        let kinds = |plan: &Plan| -> Vec<(&'static str, Vec<String>)> {
+            let mut out: Vec<_> = plan.steps.iter().map(Step::kind).collect();
+            out.sort();
+            out
+        };
+        self.nodes == now.nodes
+            && self.refusals == now.refusals
+            && self.has_gap() == now.has_gap()
+            && kinds(self) == kinds(now)
     }
 
     /// Whether writes will stop at some moment.
@@ -156,6 +185,21 @@ pub fn standings(views: &[NodeView]) -> Standings {
 /// Whether any node has acknowledged a write just now.
 pub fn serves_writes(views: &[NodeView]) -> bool {
     views.iter().any(|v| v.facts.as_ref().is_ok_and(|f| matches!(f.session, Some(Ok(_)))))
+}
+
+/// Whether there is a leader as far as can be seen: a write was acknowledged, or a server says that it leads or
+/// follows. One session that does not open in time is no proof that nothing is served.
+pub fn is_led(views: &[NodeView]) -> bool {
+    let says = |f: &NodeFacts| matches!(&f.answer, Answer::Serving(srvr) if srvr.mode != Mode::ReadOnly);
+    serves_writes(views) || views.iter().any(|v| v.facts.as_ref().is_ok_and(says))
+}
+
+/// Whether enough voters run to serve writes, and none was acknowledged: worth asking again.
+pub fn is_doubtful(ensemble: &Ensemble, views: &[NodeView]) -> bool {
+    let runs = |v: &&NodeView| v.facts.as_ref().is_ok_and(|f| f.process.is_some());
+    let list = member_list(ensemble);
+    let votes = |v: &&NodeView| list.get(v.node.sid).is_some_and(|m| m.votes());
+    !serves_writes(views) && views.iter().filter(runs).filter(votes).count() >= list.majority()
 }
 
 /// Whether a node's process is kept by systemd.
@@ -214,14 +258,13 @@ fn preflight(goal: &Goal, view: &NodeView, nodes: &[NodePlan]) -> Vec<Refusal> {
     if let Some(message) = needs_root(view) {
         refuse(message);
     }
-    if facts.process.is_none() {
-        for taken in &facts.taken_ports {
-            let by = taken.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            refuse(format!(
-                "{name}: port {} on {} is taken{by}; free it, or give the node another port",
-                taken.port, view.node.host
-            ));
-        }
+    // What the running server itself holds is not among them: a port it is to move to may be.
+    for taken in &facts.taken_ports {
+        let by = taken.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        refuse(format!(
+            "{name}: port {} on {} is taken{by}; free it, or give the node another port",
+            taken.port, view.node.host
+        ));
     }
     if !view.arch.is_empty() && view.arch != goal.arch {
         refuse(format!(
@@ -300,8 +343,8 @@ fn steps(goal: &Goal, views: &[NodeView], plan: &mut Plan) {
         plan.order = order;
         if costs.iter().any(|(_, cost)| *cost == Cost::Stuck) {
             plan.notes.push(
-                "no order of single restarts keeps a majority that agrees on its members, so all these nodes are \
-                 restarted at once: writes stop until they have elected a leader"
+                "no order of single restarts keeps a majority that agrees on its members and where they are, so all \
+                 these nodes are restarted at once: writes stop until they have elected a leader"
                     .into(),
             );
             steps.push(Step::StartTogether { nodes: moving });

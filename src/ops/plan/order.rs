@@ -2,11 +2,13 @@
 //!
 //! Every server counts votes by its *own* member list, the one it started with. A server that comes back
 //! joins a leader only if it sees enough established voters of its own list; with unequal lists that can
-//! fail for ever, which is what makes conversions delicate. Deliberately absent: time, and the network.
+//! fail for ever, which is what makes conversions delicate. A server listens where its own list says, and is
+//! looked for where the lists of the others say: where these differ, whoever starts anew does not find it.
+//! Deliberately absent: time, and the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::MemberList;
+use crate::config::{Member, MemberList};
 use crate::ids::Sid;
 
 /// What one server believes and is.
@@ -64,8 +66,44 @@ impl Standings {
         self.servers.get(&sid).is_some_and(|s| s.established)
     }
 
+    /// Whether a running server listens elsewhere than this says.
+    fn moves(&self, member: &Member) -> bool {
+        let now = self.servers.get(&member.sid).and_then(|s| s.list.get(member.sid));
+        now.is_some_and(|now| now.addresses != member.addresses)
+    }
+
+    /// The voters that follow or lead.
+    pub fn voters_up(&self) -> BTreeSet<Sid> {
+        self.established()
+    }
+
     fn votes(&self, sid: Sid) -> bool {
         self.servers.get(&sid).is_some_and(|s| s.list.get(sid).is_some_and(|m| m.votes()))
+    }
+
+    /// Whether `from`, looking where its own list says, finds `to`.
+    fn finds(&self, from: Sid, to: Sid) -> bool {
+        let at = |holder: Sid| Some(&self.servers.get(&holder)?.list.get(to)?.addresses);
+        match (at(from), at(to)) {
+            (Some(sought), Some(actual)) => sought == actual,
+            _ => true,
+        }
+    }
+
+    /// Whether two servers hear each other in elections: of two, the one with the greater id dials.
+    fn hear(&self, a: Sid, b: Sid) -> bool {
+        self.finds(a.max(b), a.min(b))
+    }
+
+    /// Whether a server that looks for a leader can follow this one.
+    fn can_follow(&self, sid: Sid, leader: Sid) -> bool {
+        self.hear(sid, leader) && self.finds(sid, leader)
+    }
+
+    /// As `count`, of those only that `sid` hears.
+    fn count_heard(&self, sid: Sid, set: &BTreeSet<Sid>) -> (usize, usize) {
+        let found = set.iter().copied().filter(|other| self.hear(sid, *other)).collect();
+        self.count(sid, &found)
     }
 
     /// How many of `set` vote by `sid`'s list, and how many it needs.
@@ -88,7 +126,7 @@ impl Standings {
         let mut group: BTreeSet<Sid> = set.iter().copied().filter(|sid| self.votes(*sid)).collect();
         loop {
             let stays = |sid: &Sid| {
-                let (seen, needed) = self.count(*sid, &group);
+                let (seen, needed) = self.count_heard(*sid, &group);
                 seen >= needed
             };
             let kept: BTreeSet<Sid> = group.iter().copied().filter(stays).collect();
@@ -168,7 +206,16 @@ impl Standings {
     fn elect(&mut self, without: Option<Sid>) -> bool {
         let all: BTreeSet<Sid> = self.servers.keys().copied().filter(|s| Some(*s) != without).collect();
         let group = self.electable(&all);
-        let Some(winner) = group.last().copied() else { return false };
+        // Who leads must be found by a majority; it is the greatest such id here.
+        let followers = |leader: Sid| -> BTreeSet<Sid> {
+            group.iter().copied().filter(|sid| self.can_follow(*sid, leader)).collect()
+        };
+        let wins = |leader: &Sid| {
+            let (seen, needed) = self.count(*leader, &followers(*leader));
+            seen >= needed
+        };
+        let Some(winner) = group.iter().copied().rfind(wins) else { return false };
+        let group = followers(winner);
         for sid in &group {
             if let Some(server) = self.servers.get_mut(sid) {
                 server.established = true;
@@ -192,12 +239,13 @@ impl Standings {
         let sids: Vec<Sid> = self.servers.keys().copied().collect();
         for sid in sids {
             let established = self.established();
-            let (seen, needed) = self.count(sid, &established);
+            let (seen, needed) = self.count_heard(sid, &established);
+            let found = self.leader().is_none_or(|leader| self.can_follow(sid, leader));
             if let Some(server) = self.servers.get_mut(&sid)
                 && sid != except
                 && !server.established
             {
-                server.established = seen >= needed;
+                server.established = found && seen >= needed;
             }
         }
     }
@@ -213,15 +261,16 @@ pub struct Order {
 }
 
 impl Order {
-    /// First goes whoever is down, does not vote by the new list, or changes its vote. A server that no
-    /// running one lists yet goes last where `new_last`, so that it meets only servers that know it.
+    /// First goes whoever is down, does not vote by the new list, changes its vote, or moves to another address or
+    /// port, so that the others look for it there when their turn comes. A server that no running one lists yet
+    /// goes last where `new_last`, so that it meets only servers that know it.
     pub fn new(standings: &Standings, list: &MemberList, strategy: Strategy, new_last: bool) -> Order {
         let known = |sid: Sid| standings.servers.values().any(|s| s.list.get(sid).is_some());
         let (mut first, mut last) = (BTreeSet::new(), BTreeSet::new());
         for member in &list.members {
             if new_last && !known(member.sid) {
                 last.insert(member.sid);
-            } else if !member.votes() || !standings.votes(member.sid) {
+            } else if !member.votes() || !standings.votes(member.sid) || standings.moves(member) {
                 first.insert(member.sid);
             }
         }
@@ -355,6 +404,42 @@ mod tests {
         let restarts = [1, 2, 3, 4, 5].map(Sid);
         let (_, steps) = choose(&standing("1 2 3 4 5", &[1, 2, 3, 4, 5], 2), &restarts, &list("1 2 3 4 5o"));
         assert!(steps.iter().all(|(_, cost)| matches!(cost, Cost::None | Cost::Election)), "{steps:?}");
+    }
+
+    /// `list("1 2 3")` with other ports for those named.
+    fn moved(sids: &[i64]) -> MemberList {
+        let mut list = list("1 2 3");
+        for member in list.members.iter_mut().filter(|m| sids.contains(&m.sid.0)) {
+            (member.addresses[0].quorum_port, member.addresses[0].election_port) = (3, 4);
+        }
+        list
+    }
+
+    #[test]
+    fn ports_that_change_for_all_leave_no_order_of_single_restarts() {
+        for leader in [1, 2, 3] {
+            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[1, 2, 3]));
+            assert_eq!(steps[0].1, Cost::Stuck, "{leader}: {steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_moves_goes_first_where_it_dials_the_others_itself() {
+        for leader in [1, 2, 3] {
+            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[3]));
+            assert_eq!(steps[0].0, Sid(3), "{leader}: {steps:?}");
+            assert!(
+                steps.iter().all(|(_, c)| matches!(c, Cost::None | Cost::Election)),
+                "{leader}: {steps:?}"
+            );
+        }
+        // Those with greater ids would dial it where it was.
+        for leader in [1, 2, 3] {
+            let (_, steps) = choose(&standing("1 2 3", &[1, 2, 3], leader), &ALL, &moved(&[1]));
+            assert!(steps.iter().any(|(_, c)| *c == Cost::Stuck), "{leader}: {steps:?}");
+        }
+        // Nobody can follow a leader that is not yet where it is looked for.
+        assert_eq!(standing("1 2 3", &[1, 2, 3], 3).restart(Sid(1), &moved(&[3])), Cost::Stuck);
     }
 
     #[test]

@@ -269,6 +269,123 @@ fn hosts_that_cannot_work_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_port_that_a_running_node_is_to_move_to_must_be_free() {
+    let old = goal(PROD);
+    let new = goal(&PROD.replace("id: 3, host", "id: 3, client_port: 2281, host"));
+    let mut views = running(&old, "zk2");
+    views[2].node = new.ensemble.nodes[2].clone();
+    assert_eq!(refused(&plan(&new, &views)), "");
+    facts_mut(&mut views, "zk3").taken_ports =
+        vec![TakenPort { port: 2281, by: Some("process 5 (nc)".into()) }];
+    assert!(refused(&plan(&new, &views)).contains("8 zk3: port 2281"), "{}", refused(&plan(&new, &views)));
+}
+
+#[test]
+fn quorum_ports_that_change_for_all_are_announced_as_one_restart() {
+    let old = goal(PROD);
+    let new = goal(&PROD.replace("_port: 2182", "_port: 2888").replace("_port: 2183", "_port: 3888"));
+    let plan = plan(&new, &running(&old, "zk2"));
+    assert_eq!(shown(&plan), ["together zk1 zk2 zk3"]);
+    assert!(plan.notes.join("\n").contains("restarted at once: writes stop"), "{:?}", plan.notes);
+}
+
+/// Runs without a leader.
+fn cut_off(views: &mut [NodeView]) {
+    for v in views {
+        let facts = v.facts.as_mut().unwrap();
+        (facts.session, facts.answer) = (None, Answer::NotServing);
+    }
+}
+
+#[test]
+fn whoever_agreed_to_start_all_at_once_has_not_agreed_to_that_while_it_serves() {
+    let old = goal(PROD);
+    let new = goal(&PROD.replace("syncLimit: 5", "syncLimit: 6"));
+    let mut views = running(&old, "zk1");
+    let rolls = plan(&new, &views);
+    cut_off(&mut views);
+    assert!(is_doubtful(&new.ensemble, &views));
+    let together = plan(&new, &views);
+    assert_eq!(shown(&together), ["together zk1 zk2 zk3"]);
+    assert!(together.covers(&together) && rolls.covers(&plan(&new, &running(&old, "zk3"))));
+    assert!(!together.covers(&rolls) && !rolls.covers(&together));
+}
+
+fn control(verb: Verb, goal: &Goal, names: &[&str], views: &[NodeView]) -> ControlPlan {
+    let nodes: Vec<Node> = names.iter().map(|name| goal.ensemble.node(name).unwrap().clone()).collect();
+    control_plan(verb, &goal.ensemble, &nodes, false, views)
+}
+
+fn titles(plan: &ControlPlan) -> Vec<String> {
+    plan.steps.iter().map(ControlStep::title).collect()
+}
+
+#[test]
+fn one_slow_session_is_no_reason_to_restart_all_at_once() {
+    let goal = goal(PROD);
+    let mut views = running(&goal, "zk1");
+    views.iter_mut().for_each(|v| v.facts.as_mut().unwrap().session = Some(Err("slow".into())));
+    assert!(is_doubtful(&goal.ensemble, &views) && !serves_writes(&views));
+    let all = ["zk1", "zk2", "zk3"];
+    let plan = control(Verb::Restart, &goal, &all, &views);
+    assert_eq!(titles(&plan), ["restart zk2", "restart zk3", "restart zk1"]);
+    assert!(!plan.needs_word());
+    // Nor to stop what the others need.
+    assert_eq!(control(Verb::Stop, &goal, &all[..2], &views).refusals[0].exit, 5);
+    // Without a leader it is all at once, and asked for.
+    cut_off(&mut views);
+    let plan = control(Verb::Restart, &goal, &all, &views);
+    assert_eq!(titles(&plan), ["restart zk1, zk2, zk3 at once"]);
+    assert!(plan.needs_word());
+}
+
+#[test]
+fn a_dead_host_is_in_the_way_of_its_own_node_only() {
+    let goal = goal(PROD);
+    let mut views = running(&goal, "zk1");
+    facts_mut(&mut views, "zk2").process = None;
+    views[2].facts = Err(Unreachable { reason: "no route".into() });
+    let plan = control(Verb::Start, &goal, &["zk2"], &views);
+    assert_eq!((titles(&plan), plan.refusals.len()), (vec!["start zk2".to_owned()], 0));
+    let plan = control(Verb::Start, &goal, &["zk2", "zk3"], &views);
+    assert_eq!(plan.refusals[0].exit, 4);
+    assert!(plan.refusals[0].message.starts_with("zk3 cannot be reached: no route"));
+}
+
+#[test]
+fn all_is_whatever_still_runs() {
+    let goal = goal(PROD);
+    let mut views = running(&goal, "zk1");
+    facts_mut(&mut views, "zk3").process = None;
+    assert_eq!(control(Verb::Stop, &goal, &["zk1"], &views).refusals[0].exit, 5);
+    let all = control(Verb::Stop, &goal, &["zk1", "zk2", "zk3"], &views);
+    assert_eq!((titles(&all), all.refusals.len()), (vec!["stop zk2".to_owned(), "stop zk1".into()], 0));
+    // A server on a host that is not seen may run.
+    views[2].facts = Err(Unreachable { reason: "no route".into() });
+    assert_eq!(control(Verb::Stop, &goal, &["zk1", "zk2"], &views).refusals[0].exit, 5);
+}
+
+#[test]
+fn a_voter_that_went_since_ends_a_stop_and_a_roll() {
+    let goal = goal(PROD);
+    let views = running(&goal, "zk1");
+    let mut later = views.clone();
+    facts_mut(&mut later, "zk3").process = None;
+    let (now, then) = (standings(&later), standings(&views));
+    let stop = control(Verb::Stop, &goal, &["zk2"], &views);
+    assert_eq!((stop.missing(&then, &[Sid(2)]), stop.missing(&now, &[Sid(2)])), (None, Some((1, 2))));
+    let roll = control(Verb::Restart, &goal, &["zk2"], &views);
+    assert_eq!(roll.missing(&now, &[Sid(2)]), Some((1, 2)));
+    // A gap that was announced is one only while nobody else goes.
+    let gap = control(Verb::Restart, &goal, &["zk2"], &later);
+    assert!(gap.has_gap() && gap.needs_word());
+    assert_eq!(gap.missing(&now, &[Sid(2)]), None);
+    facts_mut(&mut later, "zk1").process = None;
+    assert_eq!(gap.missing(&standings(&later), &[Sid(2)]), Some((0, 2)));
+    assert!(!roll.covers(&gap) && !stop.covers(&control(Verb::Stop, &goal, &["zk2"], &later[1..2])));
+}
+
+#[test]
 fn arithmetic_in_words() {
     let of = |text: &str| arithmetic(&MemberList::from_dynamic_text("f", text).unwrap());
     assert_eq!(of("server.1=a:1:2"), "1 voter: a majority is 1, no failure is tolerated");

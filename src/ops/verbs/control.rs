@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::converge::lock;
 use super::{Context, no_such_node};
@@ -11,39 +11,20 @@ use crate::ops::event::Event;
 use crate::ops::failure::{Failure, exit};
 use crate::ops::host::protocol::{AwaitRequest, NodeSpec, Request, Response};
 use crate::ops::inventory::{Ensemble, Node};
-use crate::ops::plan::order::{self, Order, Standings, Strategy};
-use crate::ops::plan::{Goal, Permits, member_list, serves_writes, standings};
-use crate::ops::remote::{Fleet, NodeView, Release};
+use crate::ops::plan::order::Standings;
+use crate::ops::plan::{
+    ControlPlan, ControlStep, Goal, Permits, Verb, control_order, control_plan, member_list, standings,
+};
+use crate::ops::remote::{Fleet, HostLock, NodeView, Release};
 use crate::ops::run::{ASK, Runner};
 use crate::ops::status::{Status, status};
 
-/// Which of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Start what does not run.
-    Start,
-    /// Stop what runs.
-    Stop,
-    /// Restart, one at a time where writes are served.
-    Restart,
-}
-
-impl Verb {
-    fn word(self) -> &'static str {
-        match self {
-            Verb::Start => "start",
-            Verb::Stop => "stop",
-            Verb::Restart => "restart",
-        }
-    }
-
-    /// What is being done, and what is said when that failed.
-    fn doing(self) -> (&'static str, &'static str) {
-        match self {
-            Verb::Start => ("starting", "it did not start"),
-            Verb::Stop => ("stopping", "it did not stop"),
-            Verb::Restart => ("restarting", "it did not restart"),
-        }
+/// What is being done, and what is said when that failed.
+fn doing(verb: Verb) -> (&'static str, &'static str) {
+    match verb {
+        Verb::Start => ("starting", "it did not start"),
+        Verb::Stop => ("stopping", "it did not stop"),
+        Verb::Restart => ("restarting", "it did not restart"),
     }
 }
 
@@ -58,12 +39,25 @@ pub struct ControlOptions {
     pub dry_run: bool,
 }
 
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct ControlOutcome {
+    /// The plan.
+    pub plan: ControlPlan,
+    /// Whether it was carried out.
+    pub done: bool,
+    /// How things are now; absent after `--dry-run` and refusals.
+    pub status: Option<Status>,
+    /// Why it was not carried out.
+    pub refused: Option<Failure>,
+}
+
 /// Does it; answers how things are then.
 pub async fn control(
     context: &Context,
     verb: Verb,
     options: &ControlOptions,
-) -> Result<Option<Status>, Failure> {
+) -> Result<ControlOutcome, Failure> {
     let (_, inventory) = context.load()?;
     let ensemble = inventory.ensemble;
     let nodes = chosen(&ensemble, &options.limit)?;
@@ -103,14 +97,13 @@ fn runner(context: &Context, ensemble: &Ensemble, fleet: &Arc<Fleet>) -> Runner 
     }
 }
 
+/// The nodes named, each once; all when none is.
 fn chosen(ensemble: &Ensemble, limit: &[String]) -> Result<Vec<Node>, Failure> {
-    if limit.is_empty() {
-        return Ok(ensemble.nodes.clone());
+    if let Some(name) = limit.iter().find(|name| ensemble.node(name).is_none()) {
+        return Err(no_such_node(ensemble, name));
     }
-    limit
-        .iter()
-        .map(|name| ensemble.node(name).cloned().ok_or_else(|| no_such_node(ensemble, name)))
-        .collect()
+    let named = |node: &&Node| limit.is_empty() || limit.contains(&node.name);
+    Ok(ensemble.nodes.iter().filter(named).cloned().collect())
 }
 
 struct Job<'a> {
@@ -126,143 +119,108 @@ const CONTROL: Duration = Duration::from_secs(90);
 /// How long a started node may take to serve.
 const SERVE: Duration = Duration::from_secs(60);
 
+/// How long the others may take to be seen serving before a node is not stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
+const CHANGED: &str = "something changed on the hosts since this was planned; nothing was done";
+
+fn question(plan: &ControlPlan) -> String {
+    let names: Vec<&str> = plan.nodes.iter().map(|n| n.name.as_str()).collect();
+    let capital = if plan.verb == Verb::Stop { "Stop" } else { "Restart" };
+    let at_once = if plan.is_together() && names.len() > 1 { " at once" } else { "" };
+    format!("{capital} {}{at_once}?", names.join(", "))
+}
+
 impl Job<'_> {
     fn ensemble(&self) -> &Ensemble {
         &self.runner.goal.ensemble
-    }
-
-    /// Observers first, the leader last.
-    fn order(&self, now: &Standings) -> Order {
-        Order::new(now, &member_list(self.ensemble()), Strategy::LeaderLast, true)
     }
 
     async fn facts(&self, session: bool) -> Vec<NodeView> {
         self.runner.fleet.facts(self.ensemble(), session, ASK).await
     }
 
-    async fn run(&self) -> Result<Option<Status>, Failure> {
-        let views = self.facts(true).await;
-        self.reachable(&views)?;
-        self.deployed(&views)?;
-        let runs = |node: &Node| {
-            views
-                .iter()
-                .any(|v| v.node.name == node.name && v.facts.as_ref().is_ok_and(|f| f.process.is_some()))
-        };
-        let affected: Vec<Node> = match self.verb {
-            Verb::Start => self.nodes.iter().filter(|n| !runs(n)).cloned().collect(),
-            Verb::Stop => self.nodes.iter().filter(|n| runs(n)).cloned().collect(),
-            Verb::Restart => self.nodes.clone(),
-        };
-        if affected.is_empty() {
-            let word =
-                if self.verb == Verb::Stop { "none of these nodes runs" } else { "all these nodes run" };
-            self.context.reporter.report(&Event::Note(format!("nothing to do: {word}")));
-            return Ok(Some(status(self.ensemble(), &views)));
+    async fn views(&self) -> Vec<NodeView> {
+        if self.verb == Verb::Start { self.facts(true).await } else { self.runner.steady().await }
+    }
+
+    fn plan(&self, views: &[NodeView]) -> ControlPlan {
+        control_plan(self.verb, self.ensemble(), &self.nodes, self.options.force, views)
+    }
+
+    async fn run(&self) -> Result<ControlOutcome, Failure> {
+        let views = self.views().await;
+        let plan = self.plan(&views);
+        if let Some(refused) = Failure::refused(&plan.refusals) {
+            return Ok(ControlOutcome { plan, done: false, status: None, refused: Some(refused) });
         }
-        let gap = self.announce(&affected, &views)?;
+        if plan.is_empty() {
+            return Ok(self.nothing(plan, &views));
+        }
         if self.options.dry_run {
-            return Ok(None);
+            return Ok(ControlOutcome { plan, done: false, status: None, refused: None });
         }
-        let names: Vec<&str> = affected.iter().map(|n| n.name.as_str()).collect();
-        if self.verb == Verb::Stop || gap {
-            let capital = if self.verb == Verb::Stop { "Stop" } else { "Restart" };
-            self.context.agree(&format!("{capital} {}?", names.join(", ")))?;
+        self.announce(&plan);
+        if plan.needs_word() {
+            self.context.agree(&question(&plan))?;
         }
-        let locks = lock(&self.runner, self.verb.word()).await?;
+        let locks = self.lock(&views).await?;
+        // Facts from before the prompt and the locks may be minutes old, and another operator was at work since.
+        let views = self.views().await;
+        let now = self.plan(&views);
+        if let Some(refused) = Failure::refused(&now.refusals) {
+            return Ok(ControlOutcome { plan: now, done: false, status: None, refused: Some(refused) });
+        }
+        if now.is_empty() {
+            return Ok(self.nothing(now, &views));
+        }
+        if !plan.covers(&now) {
+            return Err(
+                Failure::new(exit::FAILED, CHANGED).next("run the command again to see what it would do now")
+            );
+        }
         match self.verb {
-            Verb::Start => self.start(&affected).await?,
-            Verb::Stop => self.stop(affected, &views).await?,
-            Verb::Restart if serves_writes(&views) => self.roll(&affected, gap).await?,
-            Verb::Restart => self.restart_together(&affected).await?,
+            Verb::Start => self.start(&now.nodes).await?,
+            Verb::Stop => self.stop(&now).await?,
+            Verb::Restart if now.is_together() => self.restart_together(&now.nodes).await?,
+            Verb::Restart => self.roll(&now).await?,
         }
         drop(locks);
         let views =
             if self.verb == Verb::Stop { self.facts(true).await } else { self.runner.settled().await };
-        Ok(Some(status(self.ensemble(), &views)))
+        let status = Some(status(self.ensemble(), &views));
+        Ok(ControlOutcome { plan: now, done: true, status, refused: None })
     }
 
-    fn reachable(&self, views: &[NodeView]) -> Result<(), Failure> {
-        let gone: Vec<String> = views
-            .iter()
-            .filter(|v| self.nodes.iter().any(|n| n.name == v.node.name))
-            .filter_map(|v| {
-                v.facts.as_ref().err().map(|e| format!("{} cannot be reached: {}", v.node.name, e.reason))
-            })
-            .collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let mut failure = Failure::new(exit::PARTIAL, gone.join("\n"));
-        failure.state = Some("nothing was changed".into());
-        Err(failure.next("name the nodes that can be reached with -l"))
+    fn nothing(&self, plan: ControlPlan, views: &[NodeView]) -> ControlOutcome {
+        let word = if self.verb == Verb::Stop { "none of these nodes runs" } else { "all these nodes run" };
+        self.context.reporter.report(&Event::Note(format!("nothing to do: {word}")));
+        let status = (!self.options.dry_run).then(|| status(self.ensemble(), views));
+        ControlOutcome { plan, done: false, status, refused: None }
     }
 
-    /// What was never deployed is neither started nor restarted.
-    fn deployed(&self, views: &[NodeView]) -> Result<(), Failure> {
-        let wanted = |v: &&NodeView| self.nodes.iter().any(|n| n.name == v.node.name);
-        let missing =
-            |v: &&NodeView| v.facts.as_ref().is_ok_and(|f| f.release.is_none() && f.process.is_none());
-        let names: Vec<&str> =
-            views.iter().filter(wanted).filter(missing).map(|v| v.node.name.as_str()).collect();
-        if names.is_empty() || self.verb == Verb::Stop {
-            return Ok(());
+    /// Says what it does to the service.
+    fn announce(&self, plan: &ControlPlan) {
+        for note in &plan.notes {
+            self.context.reporter.report(&Event::Warning(note.clone()));
         }
-        let are = if names.len() == 1 { "is" } else { "are" };
-        let what = format!("{} {are} not deployed yet", names.join(", "));
-        let mut failure = Failure::new(exit::PREFLIGHT, what);
-        failure.state = Some("nothing was changed".into());
-        Err(failure.next("run `zkctl deploy`, which starts them too"))
+        let steps: Vec<String> = plan.steps.iter().map(ControlStep::title).collect();
+        self.context.reporter.report(&Event::Note(steps.join(", ")));
     }
 
-    /// Says what it does to the service; refuses what costs the quorum. Whether there is a gap.
-    fn announce(&self, affected: &[Node], views: &[NodeView]) -> Result<bool, Failure> {
-        let all = affected.len() == self.ensemble().nodes.len();
-        let now = standings(views);
-        let sids: Vec<Sid> = affected.iter().map(|n| n.sid).collect();
-        let loses = match self.verb {
-            Verb::Start => None,
-            Verb::Stop if all || !serves_writes(views) => None,
-            Verb::Stop => now.missing_without_all(&sids),
-            Verb::Restart if !serves_writes(views) => None,
-            Verb::Restart => {
-                let list = member_list(self.ensemble());
-                let steps = order::walk(&now, &sids, &list, &self.order(&now));
-                steps
-                    .iter()
-                    .any(|(_, c)| matches!(c, order::Cost::Gap | order::Cost::Stuck))
-                    .then_some((0, 0))
-            }
-        };
-        let names: Vec<&str> = affected.iter().map(|n| n.name.as_str()).collect();
-        let names = names.join(", ");
-        match (self.verb, loses) {
-            (Verb::Stop, Some((up, needed))) => {
-                let what = format!(
-                    "without {names}, {up} of the {needed} votes that are needed stay: writes would stop"
-                );
-                if !self.options.force {
-                    let mut failure = Failure::new(exit::QUORUM, what);
-                    failure.state = Some("nothing was stopped".into());
-                    return Err(failure.next("start other voters first, or pass --force if that is meant"));
-                }
-                self.context.reporter.report(&Event::Warning(what));
-                Ok(true)
-            }
-            (Verb::Restart, Some(_)) => {
-                let text = "with so few voters up, writes stop for a moment while each voter restarts";
-                self.context.reporter.report(&Event::Warning(text.into()));
-                Ok(true)
-            }
-            _ => {
-                self.context.reporter.report(&Event::Note(format!("{} {names}", self.verb.word())));
-                Ok(false)
+    /// The locks of every node whose host can be reached: what is done to one node concerns the others.
+    async fn lock(&self, views: &[NodeView]) -> Result<Vec<HostLock>, Failure> {
+        for view in views {
+            if let Err(gone) = &view.facts {
+                let text = format!("{} cannot be reached and is not locked: {}", view.node.name, gone.reason);
+                self.context.reporter.report(&Event::Warning(text));
             }
         }
+        let nodes: Vec<Node> = views.iter().filter(|v| v.facts.is_ok()).map(|v| v.node.clone()).collect();
+        lock(&self.runner, &nodes, self.verb.word()).await
     }
 
     async fn ask(&self, node: &Node, request: Request) -> Result<Response, Failure> {
-        let (doing, failed) = self.verb.doing();
+        let (doing, failed) = doing(self.verb);
         let working = Event::Working { node: node.name.clone(), text: doing.into() };
         self.context.reporter.report(&working);
         let answer = self.runner.fleet.ask(self.ensemble(), node, None, &request, CONTROL).await;
@@ -278,7 +236,7 @@ impl Job<'_> {
 
     /// Starts all at once; waits for writes where enough voters run then.
     async fn start(&self, nodes: &[Node]) -> Result<(), Failure> {
-        self.runner.each_node(nodes, self.verb.doing(), Request::Start).await?;
+        self.runner.each_node(nodes, doing(self.verb), Request::Start).await?;
         let now = self.facts(false).await;
         let up = |node: &&Node| {
             now.iter().any(|v| v.node.sid == node.sid && v.facts.as_ref().is_ok_and(|f| f.process.is_some()))
@@ -329,52 +287,88 @@ impl Job<'_> {
     }
 
     /// Observers, then followers, then the leader.
-    async fn stop(&self, mut nodes: Vec<Node>, views: &[NodeView]) -> Result<(), Failure> {
-        let now = standings(views);
-        let order = self.order(&now);
-        while !nodes.is_empty() {
-            self.runner.go_on()?;
-            let sids: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
-            let next = order.next(&sids, now.leader());
-            let Some(at) = nodes.iter().position(|n| Some(n.sid) == next) else { return Ok(()) };
-            let node = nodes.remove(at);
-            self.ask(&node, Request::Stop(self.spec(&node))).await?;
+    async fn stop(&self, plan: &ControlPlan) -> Result<(), Failure> {
+        let mut remaining: Vec<Sid> = plan.nodes.iter().map(|n| n.sid).collect();
+        let order = control_order(self.ensemble(), &standings(&self.facts(false).await));
+        while !remaining.is_empty() {
+            let now = self.may_go_on(plan, &remaining, |_| remaining.clone()).await?;
+            let next = order.next(&remaining, now.leader());
+            let Some(node) = next.and_then(|sid| self.ensemble().node_of(sid)) else { return Ok(()) };
+            self.ask(node, Request::Stop(self.spec(node))).await?;
+            remaining.retain(|s| *s != node.sid);
             self.context.reporter.report(&Event::Done { node: node.name.clone(), text: "stopped".into() });
         }
         Ok(())
     }
 
     /// One at a time, the leader last, each proven by a write.
-    async fn roll(&self, nodes: &[Node], gap: bool) -> Result<(), Failure> {
-        let mut remaining: Vec<Sid> = nodes.iter().map(|n| n.sid).collect();
-        let order = self.order(&standings(&self.facts(false).await));
+    async fn roll(&self, plan: &ControlPlan) -> Result<(), Failure> {
+        let mut remaining: Vec<Sid> = plan.nodes.iter().map(|n| n.sid).collect();
+        let order = control_order(self.ensemble(), &standings(&self.facts(false).await));
         while !remaining.is_empty() {
-            self.runner.go_on()?;
-            let now = standings(&self.facts(false).await);
-            let next = order.next(&remaining, now.leader());
-            let Some(node) = next.and_then(|sid| self.ensemble().node_of(sid)) else { return Ok(()) };
-            remaining.retain(|s| *s != node.sid);
-            if let Some((up, needed)) = now.missing_without(node.sid)
-                && !gap
-            {
-                let what = format!(
-                    "stopping {} now would leave {up} of the {needed} votes that are needed: a voter has gone since",
-                    node.name
-                );
-                return Err(Failure::new(exit::QUORUM, what).next("`zkctl status` shows which one"));
-            }
+            let next = |now: &Standings| order.next(&remaining, now.leader());
+            let now = self.may_go_on(plan, &remaining, |now| next(now).into_iter().collect()).await?;
+            let Some(node) = next(&now).and_then(|sid| self.ensemble().node_of(sid)) else { return Ok(()) };
             self.ask(node, Request::Restart(self.spec(node))).await?;
             self.await_one(node).await?;
+            remaining.retain(|s| *s != node.sid);
         }
         Ok(())
     }
 
+    /// Who stands how now, once these nodes may go down; a server that is only slow to answer gets some time.
+    async fn may_go_on(
+        &self,
+        plan: &ControlPlan,
+        remaining: &[Sid],
+        stopped: impl Fn(&Standings) -> Vec<Sid>,
+    ) -> Result<Standings, Failure> {
+        let begun = Instant::now();
+        loop {
+            if let Err(failure) = self.runner.go_on() {
+                return Err(self.runner.with_state(failure, remaining).await);
+            }
+            let now = standings(&self.facts(false).await);
+            let sids = stopped(&now);
+            let Some((up, needed)) = plan.missing(&now, &sids) else { return Ok(now) };
+            if begun.elapsed() > PATIENCE {
+                let nodes = sids.iter().filter_map(|sid| self.ensemble().node_of(*sid));
+                let names: Vec<&str> = nodes.map(|n| n.name.as_str()).collect();
+                let what = format!(
+                    "without {} now, {up} of the {needed} votes that are needed would stay: a voter has gone since",
+                    names.join(", ")
+                );
+                let failure = Failure::new(exit::QUORUM, what).next("`zkctl status` shows which one");
+                return Err(self.runner.with_state(failure, remaining).await);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     async fn restart_together(&self, nodes: &[Node]) -> Result<(), Failure> {
-        self.runner.each_node(nodes, self.verb.doing(), Request::Restart).await?;
+        self.runner.each_node(nodes, doing(self.verb), Request::Restart).await?;
         let voters = nodes.iter().filter(|n| self.ensemble().voters().any(|v| v.sid == n.sid)).count();
         if voters < member_list(self.ensemble()).majority() {
             return Ok(());
         }
         self.await_all(nodes).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_named_twice_counts_once() {
+        let text = "cluster: c\nnodes:\n- {name: a, id: 1, host: h}\n- {name: b, id: 2, host: i}\n";
+        let (ensemble, _) = crate::ops::inventory::parse("f", text, std::path::Path::new("/")).unwrap();
+        let names = |limit: &[&str]| -> Vec<String> {
+            let limit: Vec<String> = limit.iter().map(|l| (*l).to_owned()).collect();
+            chosen(&ensemble, &limit).unwrap().into_iter().map(|n| n.name).collect()
+        };
+        assert_eq!(names(&["b", "a", "b", "b"]), ["a", "b"]);
+        assert_eq!(names(&[]), ["a", "b"]);
+        assert_eq!(chosen(&ensemble, &["c".into()]).unwrap_err().exit, exit::USAGE);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{Context, holder, replace_file};
 use crate::ops::event::Event;
 use crate::ops::failure::{Failure, exit};
-use crate::ops::inventory::{Ensemble, Inventory, remember};
-use crate::ops::plan::{Goal, Permits, Plan, plan};
+use crate::ops::inventory::{Ensemble, Inventory, Node, remember};
+use crate::ops::plan::{Goal, Permits, Plan, Step, plan};
 use crate::ops::remote::{Fleet, HostLock, LockError, NodeView, Release};
 use crate::ops::render::Renderer;
 use crate::ops::run::{ASK, Runner};
@@ -34,14 +34,16 @@ pub struct Outcome {
     pub plan: Plan,
     /// Whether it was carried out.
     pub done: bool,
-    /// How things are now; absent after `--dry-run`.
+    /// How things are now; absent after `--dry-run` and refusals.
     pub status: Option<Status>,
+    /// Why it was not carried out.
+    pub refused: Option<Failure>,
 }
 
 /// `deploy`.
 pub async fn deploy(context: &Context, options: &ConvergeOptions) -> Result<Outcome, Failure> {
     let (path, inventory) = context.load()?;
-    let change = Change { verb: "deploy", path, inventory, text: None, question: None };
+    let change = Change { verb: "deploy", path, inventory, before: None, question: None };
     converge(context, options, change).await
 }
 
@@ -50,8 +52,8 @@ pub(super) struct Change {
     pub(super) verb: &'static str,
     pub(super) path: PathBuf,
     pub(super) inventory: Inventory,
-    /// The inventory's new text, written once the operator has agreed.
-    pub(super) text: Option<String>,
+    /// The inventory's text as it was read, where it gets another one once the operator has agreed.
+    pub(super) before: Option<String>,
     pub(super) question: Option<String>,
 }
 
@@ -114,35 +116,36 @@ async fn through(
     runner: &Runner,
 ) -> Result<Outcome, Failure> {
     let ensemble = &runner.goal.ensemble;
-    let views = runner.fleet.facts(ensemble, true, ASK).await;
+    let views = runner.steady().await;
     let plan = plan(&runner.goal, &views);
     context.reporter.report(&Event::Plan(&plan));
     if let Some(failure) = Failure::refused(&plan.refusals) {
-        return Err(failure);
+        return Ok(Outcome { plan, done: false, status: None, refused: Some(failure) });
     }
     if options.dry_run {
-        return Ok(Outcome { plan, done: false, status: None });
+        return Ok(Outcome { plan, done: false, status: None, refused: None });
     }
     if plan.is_empty() {
-        save(context, change)?;
+        save_text(change)?;
+        save(context, change);
         let status = Some(status(ensemble, &views));
-        return Ok(Outcome { plan, done: false, status });
+        return Ok(Outcome { plan, done: false, status, refused: None });
     }
     let question = change.question.clone().unwrap_or_else(|| format!("Do this to {}?", ensemble.name));
     context.agree(&question)?;
-    let locks = lock(runner, change.verb).await?;
+    let locks = lock(runner, &ensemble.nodes, change.verb).await?;
     let views = unchanged(runner, &plan).await?;
     save_text(change)?;
     runner.run(&plan, &views).await?;
     drop(locks);
-    save(context, change)?;
+    save(context, change);
     let views = runner.settled().await;
-    Ok(Outcome { plan, done: true, status: Some(status(ensemble, &views)) })
+    Ok(Outcome { plan, done: true, status: Some(status(ensemble, &views)), refused: None })
 }
 
-pub(super) async fn lock(runner: &Runner, verb: &str) -> Result<Vec<HostLock>, Failure> {
+pub(super) async fn lock(runner: &Runner, nodes: &[Node], verb: &str) -> Result<Vec<HostLock>, Failure> {
     let ensemble = &runner.goal.ensemble;
-    runner.fleet.lock(ensemble, &ensemble.nodes, &holder(verb)).await.map_err(|(node, error)| match error {
+    runner.fleet.lock(ensemble, nodes, &holder(verb)).await.map_err(|(node, error)| match error {
         LockError::Taken(who) => {
             Failure::new(exit::LOCKED, format!("somebody else is operating {node}: {who}"))
                 .next("wait until that is done; the lock goes with the process that holds it")
@@ -157,12 +160,13 @@ pub(super) async fn lock(runner: &Runner, verb: &str) -> Result<Vec<HostLock>, F
 
 /// With the locks held, the facts must still lead to the plan that was agreed to.
 async fn unchanged(runner: &Runner, agreed: &Plan) -> Result<Vec<NodeView>, Failure> {
-    let views = runner.fleet.facts(&runner.goal.ensemble, true, ASK).await;
-    let now = plan(&runner.goal, &views);
-    // A node's lock file makes its directory; nothing else may differ. Who leads may.
-    let same =
-        now.nodes == agreed.nodes && now.refusals == agreed.refusals && now.has_gap() == agreed.has_gap();
-    if same {
+    // Where all are to be started at once nothing is served, as agreed; else one slow answer is no outage.
+    let at_once = agreed.steps.iter().any(|s| matches!(s, Step::StartTogether { .. }));
+    let views = match at_once {
+        true => runner.fleet.facts(&runner.goal.ensemble, true, ASK).await,
+        false => runner.steady().await,
+    };
+    if agreed.covers(&plan(&runner.goal, &views)) {
         return Ok(views);
     }
     Err(Failure::new(
@@ -174,19 +178,16 @@ async fn unchanged(runner: &Runner, agreed: &Plan) -> Result<Vec<NodeView>, Fail
 
 /// Writes the inventory's new text: from here on it says what is wanted, so that any later run completes it.
 fn save_text(change: &Change) -> Result<(), Failure> {
-    let Some(text) = &change.text else { return Ok(()) };
-    replace_file(&change.path, text).map_err(|e| {
-        Failure::new(exit::FAILED, format!("{} could not be written: {e}", change.path.display()))
-    })
+    let Some(before) = &change.before else { return Ok(()) };
+    replace_file(&change.path, before, &change.inventory.text)
 }
 
-fn save(context: &Context, change: &Change) -> Result<(), Failure> {
-    save_text(change)?;
+/// From here on this inventory is the one that verbs act on.
+fn save(context: &Context, change: &Change) {
     let path: &Path = &change.path;
     if let Err(error) = remember(&context.directory, path) {
         let text =
             format!(".zkctl/current could not be written ({error}); name the inventory with -i next time");
         context.reporter.report(&Event::Warning(text));
     }
-    Ok(())
 }

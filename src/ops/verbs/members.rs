@@ -136,17 +136,18 @@ fn change(
     text: Option<String>,
     question: String,
 ) -> Result<Change, Failure> {
-    let inventory = match &text {
+    let before = text.is_some().then(|| inventory.text.clone());
+    let inventory = match text {
         None => inventory,
         Some(text) => {
-            let (ensemble, warnings) = parse(file, text, base).map_err(|problems| {
+            let (ensemble, warnings) = parse(file, &text, base).map_err(|problems| {
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 Failure::new(exit::INVALID, lines.join("\n"))
             })?;
-            Inventory { ensemble, text: text.clone(), warnings }
+            Inventory { ensemble, text, warnings }
         }
     };
-    Ok(Change { verb, path, inventory, text, question: Some(question) })
+    Ok(Change { verb, path, inventory, before, question: Some(question) })
 }
 
 /// When a conversion leaves no tolerance at all, the better way is said before anything is asked.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use control::{ControlOptions, Verb, control};
+pub use control::{ControlOptions, ControlOutcome, control};
 pub use converge::{ConvergeOptions, Outcome, deploy};
 pub use inspect::{Rendering, render, show};
 pub use members::{AddObserver, add_observer, promote};
@@ -18,6 +18,7 @@ pub use members::{AddObserver, add_observer, promote};
 use super::event::{Approval, Approver, Event, Question, Reporter};
 use super::failure::{Failure, exit};
 use super::inventory::{self, Ensemble, Inventory, locate};
+pub use super::plan::Verb;
 use crate::config::nearest;
 use crate::time::rfc3339;
 
@@ -62,6 +63,7 @@ impl Context {
     pub fn agree(&self, text: &str) -> Result<(), Failure> {
         match self.approver.approve(&Question { text: text.into() }) {
             Approval::Yes => Ok(()),
+            Approval::Interrupted => Err(Failure::new(exit::INTERRUPTED, "interrupted; nothing was changed")),
             Approval::No => Err(Failure::new(exit::DECLINED, "declined; nothing was changed")),
             Approval::CannotAsk => {
                 Err(Failure::new(exit::DECLINED, "this needs a confirmation, and there is no terminal")
@@ -99,11 +101,49 @@ fn utc_now() -> String {
     rfc3339(seconds)
 }
 
-/// Replaces a file beside its place.
-fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
-    let part = path.with_extension("yaml.part");
-    let mode = std::fs::metadata(path)?.permissions();
-    std::fs::write(&part, text)?;
-    std::fs::set_permissions(&part, mode)?;
-    std::fs::rename(part, path)
+/// Gives an inventory its new text, unless somebody has changed it since `before` was read. A link stays one.
+fn replace_file(path: &Path, before: &str, text: &str) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::new(exit::FAILED, format!("{} could not be written: {e}", path.display()))
+    };
+    let path = std::fs::canonicalize(path).map_err(failed)?;
+    let now = std::fs::read_to_string(&path).map_err(failed)?;
+    if now == text {
+        return Ok(());
+    }
+    if now != before {
+        let what = format!("{} was changed by somebody else meanwhile; nothing was done", path.display());
+        return Err(Failure::new(exit::FAILED, what).next("run the command again"));
+    }
+    let mut part = path.clone().into_os_string();
+    part.push(".part");
+    let mode = std::fs::metadata(&path).map_err(failed)?.permissions();
+    std::fs::write(&part, text).map_err(failed)?;
+    std::fs::set_permissions(&part, mode).map_err(failed)?;
+    std::fs::rename(part, path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_keeps_what_others_wrote_meanwhile_and_links() {
+        let place = std::env::temp_dir().join(format!("zkctl-replace-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&place);
+        std::fs::create_dir_all(place.join("real")).unwrap();
+        let (file, link) = (place.join("real/inv.yaml"), place.join("inv.yaml"));
+        std::fs::write(&file, "a").unwrap();
+        std::os::unix::fs::symlink("real/inv.yaml", &link).unwrap();
+        replace_file(&link, "a", "b").unwrap();
+        assert!(link.is_symlink() && !file.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "b");
+        // Twice the same is no change by somebody else.
+        replace_file(&link, "a", "b").unwrap();
+        std::fs::write(&file, "b and mine").unwrap();
+        let refused = replace_file(&link, "b", "c").unwrap_err();
+        assert!(refused.what.contains("changed by somebody else meanwhile"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "b and mine");
+        std::fs::remove_dir_all(place).unwrap();
+    }
 }

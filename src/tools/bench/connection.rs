@@ -100,6 +100,11 @@ impl Connection {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether every request that fell to it was answered: none is under way, none waits for room or for a server.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.due.is_empty()
+    }
+
     /// When to dial; `None` when it is not down.
     pub(super) fn down_until(&self) -> Option<u64> {
         match self.state {
@@ -240,5 +245,18 @@ impl Connection {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_a_server_are_not_done() {
+        let mut connection = Connection::new(SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert!(connection.is_idle() && !connection.is_open());
+        connection.due.push_back(5);
+        assert!(!connection.is_idle());
     }
 }

@@ -179,7 +179,8 @@ impl<'a> Load<'a> {
                         self.next_due = now;
                         touched.extend(0..self.connections.len());
                     }
-                    Some(c) if now >= self.phase_until || stopped => {
+                    Some(_) if stopped => return Err(BenchError::Interrupted),
+                    Some(c) if now >= self.phase_until => {
                         return Err(BenchError::NoSession {
                             server: c.server,
                             seconds: OPEN_SECONDS,
@@ -203,7 +204,7 @@ impl<'a> Load<'a> {
                 self.enter(Phase::Measuring, now, end);
             }
             Phase::Measuring => {
-                let all = self.left == 0 && self.connections.iter().all(|c| c.under_way.is_empty());
+                let all = self.left == 0 && self.connections.iter().all(Connection::is_idle);
                 if now >= self.phase_until || stopped || all {
                     let report = self.report(now)?;
                     self.enter(Phase::Draining, now, now + DRAIN_NS);

@@ -148,6 +148,9 @@ pub enum BenchError {
         /// What happened last.
         reason: String,
     },
+    /// Stopped before anything was measured.
+    #[error("interrupted before all sessions were open")]
+    Interrupted,
     /// Making or removing the run's znodes failed.
     #[error("{what}: {reason}")]
     Subtree {

@@ -12,6 +12,7 @@ use crate::wire::reply::ReplyHeader;
 use crate::wire::request::{CreateRequest, PathIntRequest, WatchedRequest};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Requests sent in one piece.
@@ -92,8 +93,8 @@ impl Errands {
     }
 }
 
-/// Opens a session on whichever server takes one, for some time.
-fn open_any(servers: &[SocketAddr]) -> Result<Errands, BenchError> {
+/// Opens a session on whichever server takes one, for some time, or until it is to stop where that counts.
+fn open_any(servers: &[SocketAddr], stop: Option<&AtomicBool>) -> Result<Errands, BenchError> {
     let began = Instant::now();
     let mut turn = 0;
     loop {
@@ -101,6 +102,9 @@ fn open_any(servers: &[SocketAddr]) -> Result<Errands, BenchError> {
         turn += 1;
         match Errands::open(server) {
             Ok(errands) => return Ok(errands),
+            Err(_) if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) => {
+                return Err(BenchError::Interrupted);
+            }
             Err(error) if began.elapsed() >= RETRY => {
                 return Err(BenchError::NoSession {
                     server,
@@ -144,7 +148,8 @@ impl Subtree {
         let root = format!("/zkctl-bench-{}", std::process::id());
         let subtree = Subtree { root, servers: servers.to_vec() };
         let made = subtree.fill(options);
-        if made.is_err() {
+        // Interrupted it is only before anything was made.
+        if !matches!(made, Ok(()) | Err(BenchError::Interrupted)) {
             let _ = subtree.remove();
         }
         made.map(|()| subtree)
@@ -160,7 +165,7 @@ impl Subtree {
     }
 
     fn fill(&self, options: &BenchOptions) -> Result<(), BenchError> {
-        let mut errands = open_any(&self.servers)?;
+        let mut errands = open_any(&self.servers, Some(&options.stop))?;
         let keys = keys_dir(&self.root);
         self.make_all(&mut errands, [self.root.clone(), keys.clone()].into_iter(), b"")?;
         if options.mix == Mix::Create {
@@ -176,7 +181,7 @@ impl Subtree {
         distinct.sort_unstable();
         distinct.dedup();
         for server in distinct {
-            let mut errands = open_any(&[server])?;
+            let mut errands = open_any(&[server], None)?;
             errands.ask(&[sync()]).map_err(|e| self.failed("cannot sync", e))?;
             errands.close();
         }
@@ -206,7 +211,7 @@ impl Subtree {
     pub(super) fn remove(&self) -> Result<(), BenchError> {
         let began = Instant::now();
         loop {
-            let mut errands = open_any(&self.servers)?;
+            let mut errands = open_any(&self.servers, None)?;
             match self.empty(&mut errands) {
                 Ok(()) => {
                     errands.close();
