@@ -204,7 +204,7 @@ fn an_interrupt_ends_a_verb_between_two_steps() {
 
 #[test]
 fn quorum_ports_of_a_running_ensemble_change_without_stranding_anyone() {
-    let place = Place::new("ports", 43_500, "manager: process");
+    let place = Place::new("ports", 24_400, "manager: process");
     place.expect("deploy inventories/local.yaml --yes", 0);
     let file = place.path.join("inventories/local.yaml");
     let change = |from: u16, to: u16| {
@@ -214,14 +214,16 @@ fn quorum_ports_of_a_running_ensemble_change_without_stranding_anyone() {
         fs::write(&file, text.replace(&old, &new)).unwrap();
     };
     // The node with the greatest id dials the others itself: it goes first.
-    change(43_521, 43_525);
-    change(43_522, 43_526);
+    change(24_421, 24_425);
+    change(24_422, 24_426);
     let plan = place.expect("deploy --dry-run", 0);
     assert!(plan.contains("steps:\n  1. restart zk3 ("), "{plan}");
+    // What was not deployed is neither stopped nor started.
+    assert!(place.expect("restart --yes", 8).contains("are not what was deployed; run `zkctl deploy`"));
     assert!(place.expect("deploy --yes", 0).contains("healthy: 3 of 3 voters serve"));
     // Nobody would find the one with the least.
-    change(43_501, 43_505);
-    change(43_502, 43_506);
+    change(24_401, 24_405);
+    change(24_402, 24_406);
     let plan = place.expect("deploy --dry-run", 0);
     assert!(
         plan.contains("restarted at once: writes stop") && plan.contains("zk1, zk2, zk3 at once"),
@@ -397,8 +399,8 @@ fn what_systemd_started_its_unit_stops_and_starts_under_any_name() {
     let of_node: Vec<&str> = calls.iter().map(String::as_str).filter(|l| l.contains("zk1")).collect();
     let new = "zkctl-other-zk1.service";
     let expected = [
-        format!("--user disable {unit}"),
         format!("--user enable {new}"),
+        format!("--user disable {unit}"),
         stop,
         format!("--user start {new}"),
     ];
@@ -442,9 +444,7 @@ fn a_plain_process_belongs_to_no_unit_and_a_second_server_leaves_its_record() {
 #[test]
 fn a_user_of_its_own_gets_what_root_left_behind() {
     use std::os::unix::fs::MetadataExt as _;
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+    assert!(rustix::process::geteuid().is_root(), "only root can give files away: run this as root");
     let place = Place::new("owner", 24_300, "manager: process");
     // Root's own umask is nobody's business but root's.
     let deploy = "umask 077; exec \"$0\" deploy inventories/local.yaml --yes";
@@ -461,12 +461,16 @@ fn a_user_of_its_own_gets_what_root_left_behind() {
     let said = place.expect("deploy --yes", 0);
     assert!(said.contains("its user, logs or unit change") && said.contains("healthy"), "{said}");
     let owner = |path: &str| fs::metadata(base.join(path)).unwrap().uid();
-    let daemon = owner("zk2");
+    let daemon = owner("zk2/run");
     assert_ne!(daemon, 0);
     for path in
         ["zk1/data/version-2", "zk1/data/myid", "zk1/txlog/version-2", "zk1/logs/zkctl.log", "zk1/run"]
     {
         assert_eq!(owner(path), daemon, "{path}");
+    }
+    // What root executes and believes stays root's.
+    for path in ["zk1", "zk1/releases", "zk1/conf/zoo.cfg", "zk1/conf/zkctl-node.json"] {
+        assert_eq!(owner(path), 0, "{path}");
     }
     assert_eq!(fs::metadata(base.join("zk2")).unwrap().mode() & 0o777, 0o755);
     let state = fs::read_to_string(base.join("zk1/run/server.json")).unwrap();

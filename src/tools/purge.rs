@@ -62,7 +62,11 @@ pub fn find(directories: &[PathBuf], retain: usize) -> Result<Vec<PathBuf>, Purg
     }
     let mut found = Vec::new();
     for (zxid, path) in &snapshots {
-        found.push((*zxid, is_whole(path)?));
+        // One that is gone meanwhile is not there to be kept: the server purges as well.
+        match is_whole(path) {
+            Err(PurgeError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+            whole => found.push((*zxid, whole?)),
+        }
     }
     let segments: Vec<Zxid> = logs.keys().copied().collect();
     let (old, unneeded) = superfluous(&found, &segments, retain);
@@ -96,9 +100,12 @@ fn is_whole(path: &Path) -> Result<bool, PurgeError> {
     Ok(snapshot::is_complete(&tail))
 }
 
-/// Deletes one; when it was written last, in seconds since 1970.
+/// Deletes one; when it was written last, in seconds since 1970 (0 when it is gone already).
 pub fn remove(path: &Path) -> Result<u64, PurgeError> {
-    let modified = at(path, fs::metadata(path).and_then(|m| m.modified()))?;
+    let modified = match fs::metadata(path).and_then(|m| m.modified()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => at(path, other)?,
+    };
     match fs::remove_file(path) {
         // The server's own purging was quicker.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

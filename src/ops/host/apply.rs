@@ -55,14 +55,15 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
     let mut changed = Vec::new();
     // Directories above are for everybody's eyes, whatever the caller's umask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    for sub in ["", "/conf", "/run", "/releases"] {
+    // What root executes and believes stays root's; the server's user gets what the server writes.
+    for (sub, owner) in [("", None), ("/conf", None), ("/releases", None), ("/run", owner)] {
         directory(&format!("{}{sub}", node.dir), 0o755, 0o755, owner, &mut changed)?;
     }
     for (dir, mode) in [(&node.data, 0o750), (&node.txlog, 0o750), (&node.logs, 0o755)] {
         directory(dir, mode, 0o700, owner, &mut changed)?;
     }
     for spec in &wanted.files {
-        if file(spec, owner)? {
+        if file(spec, owner.filter(|_| Path::new(&spec.path).starts_with(&node.data)))? {
             changed.push(format!("wrote {}", spec.path));
         }
     }
@@ -75,7 +76,7 @@ pub(super) fn apply(wanted: &ApplyRequest) -> Done<Vec<String>> {
     units::settle(node, wanted.unit.as_deref(), &mut changed)?;
     let content = node.to_node_file(wanted.unit.is_some());
     let node_file = FileSpec { path: node.node_file(), content, mode: 0o644 };
-    if file(&node_file, owner)? {
+    if file(&node_file, None)? {
         changed.push(format!("wrote {}", node_file.path));
     }
     let given = owner::settle(node)?;

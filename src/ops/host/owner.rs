@@ -10,10 +10,9 @@ use super::protocol::NodeSpec;
 
 /// What servers keep in `dataDir`, `dataLogDir` and `logs`, `version-2` with all it holds.
 fn is_of_a_server(name: &str) -> bool {
-    matches!(name, "myid" | "initialize" | "version-2" | "console.log" | "lost+found")
+    matches!(name, "myid" | "initialize" | "version-2" | "console.log" | "myid.part" | "initialize.part")
         || name.starts_with("zkctl.log")
         || name.starts_with("zookeeper_server.pid")
-        || name.ends_with(".part")
 }
 
 /// Gives a node's directories, and what servers keep in them, to the user it runs as; how many files and
@@ -23,11 +22,7 @@ pub(super) fn settle(node: &NodeSpec) -> Done<usize> {
     if !rustix::process::geteuid().is_root() {
         return Ok(0);
     }
-    let mut given = 0;
-    for own in ["", "/conf", "/releases"] {
-        given += usize::from(give(Path::new(&format!("{}{own}", node.dir)), account)?);
-    }
-    given += tree(Path::new(&format!("{}/run", node.dir)), account)?;
+    let mut given = tree(Path::new(&format!("{}/run", node.dir)), account)?;
     for dir in [&node.data, &node.txlog, &node.logs] {
         given += place(node, Path::new(dir), account)?;
     }
@@ -41,7 +36,11 @@ fn place(node: &NodeSpec, dir: &Path, account: Account) -> Done<usize> {
     let mut strange = false;
     for path in entries(dir)? {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if is_of_a_server(&name) { ours.push(path) } else { strange = true }
+        if is_of_a_server(&name) {
+            ours.push(path);
+        } else if name != "lost+found" {
+            strange = true;
+        }
     }
     let inside = dir.starts_with(&node.dir) && dir != Path::new(&node.dir);
     let mut given = 0;

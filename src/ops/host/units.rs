@@ -12,19 +12,31 @@ use super::state::{self, Unit};
 
 /// Makes the node's unit so; the unit that it had under another name or scope goes.
 pub(super) fn settle(node: &NodeSpec, content: Option<&str>, changed: &mut Vec<String>) -> Done<()> {
-    for old in units_before(node) {
+    let before = units_before(node);
+    if let Some(content) = content {
+        install(node, content, changed)?;
+    }
+    // Last: whatever fails above leaves the old one to start the server at boot.
+    for old in before {
         let same = content.is_some() && old.name == node.unit && old.of_user == node.user_unit;
         if !same && retire(node, &old)? {
             changed.push(format!("disabled and removed {}", old.name));
         }
     }
-    let Some(content) = content else { return Ok(()) };
+    Ok(())
+}
+
+fn install(node: &NodeSpec, content: &str, changed: &mut Vec<String>) -> Done<()> {
     if node.user_unit && linger()? {
         changed.push("enabled lingering, so that it runs when nobody is logged in".into());
     }
     let unit = FileSpec { path: unit_file(node), content: content.to_owned(), mode: 0o644 };
-    if file(&unit, None)? {
+    let written = file(&unit, None)?;
+    if written {
         systemctl(node.user_unit, &["daemon-reload"])?;
+    }
+    // An earlier run may have ended between the two.
+    if written || systemctl(node.user_unit, &["is-enabled", &node.unit]).is_err() {
         systemctl(node.user_unit, &["enable", &node.unit])?;
         changed.push(format!("wrote and enabled {}", unit.path));
     }

@@ -9,6 +9,7 @@ use super::order::{self, Cost, Order, Standings, Strategy};
 use super::{Refusal, is_led, member_list, standings};
 use crate::ids::Sid;
 use crate::ops::failure::exit;
+use crate::ops::host::protocol::NodeSpec;
 use crate::ops::inventory::{Ensemble, Node};
 use crate::ops::remote::NodeView;
 
@@ -135,7 +136,8 @@ impl ControlPlan {
 
     /// Whether whoever agreed to `self` has agreed to `now` too. Who leads may differ.
     pub fn covers(&self, now: &ControlPlan) -> bool {
-        let kind = |p: &ControlPlan| (p.has_gap(), p.is_together(), p.guarded);
+        let kind =
+            |p: &ControlPlan| (p.has_gap(), p.is_together(), p.guarded, p.needs_word(), p.notes.clone());
         self.verb == Verb::Start || (self.nodes == now.nodes && kind(self) == kind(now))
     }
 
@@ -180,7 +182,7 @@ pub fn control_plan(
         verb,
         steps: Vec::new(),
         notes: Vec::new(),
-        refusals: not_ready(verb, chosen, views),
+        refusals: not_ready(verb, ensemble, chosen, views),
         interrupts: nodes.iter().any(runs),
         guarded: false,
         up: now.voters_up(),
@@ -205,8 +207,9 @@ pub fn control_plan(
     plan
 }
 
-/// Hosts that cannot be reached, and what was never deployed.
-fn not_ready(verb: Verb, chosen: &[Node], views: &[NodeView]) -> Vec<Refusal> {
+/// Hosts that cannot be reached, and what was never deployed or not as the inventory says now: what is
+/// stopped so must be what can be started.
+fn not_ready(verb: Verb, ensemble: &Ensemble, chosen: &[Node], views: &[NodeView]) -> Vec<Refusal> {
     let wanted: Vec<&NodeView> =
         views.iter().filter(|v| chosen.iter().any(|n| n.name == v.node.name)).collect();
     let mut out: Vec<Refusal> = wanted
@@ -226,7 +229,25 @@ fn not_ready(verb: Verb, chosen: &[Node], views: &[NodeView]) -> Vec<Refusal> {
             format!("{} {are} not deployed yet; run `zkctl deploy`, which starts them too", names.join(", "));
         out.push(Refusal { exit: exit::PREFLIGHT, message });
     }
+    let kept_otherwise = |v: &&&NodeView| is_kept_otherwise(ensemble, v);
+    let names: Vec<&str> = wanted.iter().filter(kept_otherwise).map(|v| v.node.name.as_str()).collect();
+    if !names.is_empty() && verb != Verb::Stop {
+        let message = format!(
+            "{}: unit, user, logs or ports in the inventory are not what was deployed; run `zkctl deploy`, which \
+             restarts what must be",
+            names.join(", ")
+        );
+        out.push(Refusal { exit: exit::PREFLIGHT, message });
+    }
     out
+}
+
+fn is_kept_otherwise(ensemble: &Ensemble, view: &NodeView) -> bool {
+    let Some(file) = view.facts.as_ref().ok().and_then(|f| f.node_file.as_deref()) else { return false };
+    let Ok(deployed) = serde_json::from_str::<NodeSpec>(file) else { return false };
+    let spec = NodeSpec::of(ensemble, &view.node);
+    let spec = NodeSpec { systemd: spec.systemd.or(deployed.systemd), ..spec };
+    !deployed.is_kept_as(&spec) || deployed.ports != spec.ports || deployed.bind != spec.bind
 }
 
 /// Observers, then followers, then the leader; some of them only if the others keep their majority.
