@@ -38,7 +38,8 @@ pub const ELECTION_SILENT_MAX: usize = 64;
 /// Election links to servers that our member list does not name; one more closes the oldest. A server that
 /// joins needs one until the list names it.
 pub const ELECTION_UNLISTED_MAX: usize = 16;
-/// Requests in flight above which sockets are no longer read (`zookeeper.globalOutstandingLimit`).
+/// Requests in flight above which those who have some among them are no longer read
+/// (`zookeeper.globalOutstandingLimit`).
 pub const GLOBAL_OUTSTANDING: usize = 1000;
 /// Bytes a client connection may leave unread before it is no longer served reads.
 pub const CLIENT_OUT_BYTES_MAX: usize = 4 << 20;

@@ -74,9 +74,7 @@ impl FsDisk {
         }
         act(&self.open[&key]).map_err(|e| failed(what, &path, &e))
     }
-}
 
-impl FsDisk {
     fn forget_appending(&mut self, file: &FileRef) {
         self.appending.take_if(|(name, _)| name == file);
     }

@@ -98,7 +98,7 @@ pub enum Event<'a> {
 pub enum Intake {
     /// Yes.
     Open,
-    /// Too many requests are in flight, some of its own among them: when `Server::is_full` ends.
+    /// Too many requests are in flight, some of its own among them: when either has changed.
     Full,
     /// It has enough to take itself first: when what it is being sent is with the system.
     Paused,

@@ -217,7 +217,7 @@ impl Server {
     }
 
     /// Whether too many requests are in flight to take more.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.outstanding >= self.settings.outstanding_max.max(1)
     }
 

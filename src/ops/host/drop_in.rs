@@ -103,7 +103,6 @@ fn node_of(config: &Path, text: &str, log_dir: Option<&Path>) -> NodeSpec {
 
 /// What `apply` wrote, if it was for this very directory.
 fn deployed(node: &NodeSpec) -> Option<NodeSpec> {
-    let bytes = fs::read(node.node_file()).ok()?;
-    let spec: NodeSpec = serde_json::from_slice(&bytes).ok()?;
+    let spec = NodeSpec::from_node_file(&fs::read_to_string(node.node_file()).ok()?)?;
     (fs::canonicalize(&spec.dir).ok()? == Path::new(&node.dir)).then_some(spec)
 }

@@ -74,6 +74,11 @@ impl NodeSpec {
         serde_json::to_string_pretty(&spec).map(|text| text + "\n").unwrap_or_default()
     }
 
+    /// Reads that file's content; `None` when it is none of ours.
+    pub fn from_node_file(text: &str) -> Option<NodeSpec> {
+        serde_json::from_str(text).ok()
+    }
+
     /// Whether the other's server would be kept in the same way: by whom, as whom, logging where.
     pub fn is_kept_as(&self, other: &NodeSpec) -> bool {
         let how = |n: &NodeSpec| (n.systemd, n.user.clone(), n.logs.clone());

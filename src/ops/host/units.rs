@@ -45,7 +45,7 @@ fn install(node: &NodeSpec, content: &str, changed: &mut Vec<String>) -> Done<()
 
 /// The units that this node was deployed with and runs in.
 fn units_before(node: &NodeSpec) -> Vec<Unit> {
-    let deployed = fs::read(node.node_file()).ok().and_then(|b| serde_json::from_slice::<NodeSpec>(&b).ok());
+    let deployed = fs::read_to_string(node.node_file()).ok().and_then(|text| NodeSpec::from_node_file(&text));
     let deployed =
         deployed.filter(|d| d.systemd == Some(true)).map(|d| Unit { name: d.unit, of_user: d.user_unit });
     // Earlier releases left only what the server believed itself.

@@ -243,8 +243,8 @@ fn not_ready(verb: Verb, ensemble: &Ensemble, chosen: &[Node], views: &[NodeView
 }
 
 fn is_kept_otherwise(ensemble: &Ensemble, view: &NodeView) -> bool {
-    let Some(file) = view.facts.as_ref().ok().and_then(|f| f.node_file.as_deref()) else { return false };
-    let Ok(deployed) = serde_json::from_str::<NodeSpec>(file) else { return false };
+    let file = view.facts.as_ref().ok().and_then(|f| f.node_file.as_deref());
+    let Some(deployed) = file.and_then(NodeSpec::from_node_file) else { return false };
     let spec = NodeSpec::of(ensemble, &view.node);
     let spec = NodeSpec { systemd: spec.systemd.or(deployed.systemd), ..spec };
     !deployed.is_kept_as(&spec) || deployed.ports != spec.ports || deployed.bind != spec.bind

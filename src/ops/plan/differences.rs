@@ -103,7 +103,7 @@ fn action(goal: &Goal, facts: &NodeFacts, changes: &[FileChange], zoo_cfg: &str,
     if changes.iter().any(|c| c.path.ends_with(".service") && !c.new) {
         why.push("its unit changes".into());
     }
-    let before = facts.node_file.as_deref().and_then(|text| serde_json::from_str::<NodeSpec>(text).ok());
+    let before = facts.node_file.as_deref().and_then(NodeSpec::from_node_file);
     if why.is_empty() && before.is_some_and(|before| !before.is_kept_as(kept)) {
         why.push("its user, logs or unit change".into());
     }
