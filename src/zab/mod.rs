@@ -389,6 +389,11 @@ impl Zab {
         self.shared.durable
     }
 
+    /// The accepted sequence's end, as far as it is in memory.
+    pub fn history(&self) -> &History {
+        &self.shared.history
+    }
+
     /// The last delivered zxid.
     pub fn delivered(&self) -> Zxid {
         self.shared.history.delivered()

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes a run down: its kind (`simulation`, `mutant`, `kills` ...), what it was a run of (a mutant, a workload,
 /// a fuzz target; may be empty), and counts that add up over runs. A count of a fault is named `fault: KIND`.
-pub fn record<'a>(kind: &str, of: &str, counts: impl IntoIterator<Item = (&'a str, u64)>) {
+pub(crate) fn record<'a>(kind: &str, of: &str, counts: impl IntoIterator<Item = (&'a str, u64)>) {
     let Some(path) = std::env::var_os("PROOF_LEDGER") else { return };
     let counts: Map<String, Value> = counts.into_iter().map(|(k, n)| (k.to_owned(), json!(n))).collect();
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -23,7 +23,7 @@ pub fn record<'a>(kind: &str, of: &str, counts: impl IntoIterator<Item = (&'a st
 }
 
 /// The first twelve digits of a SHA-256 over the names and contents of all files of `src`.
-pub fn src_hash() -> String {
+pub(crate) fn src_hash() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&root, &mut files);

@@ -1,62 +1,57 @@
-//! Simulated clients: real client bytes, one session each, and a memory of what was acknowledged.
+//! Simulated clients: real client bytes, every operation the server has, sessions that move, sleep and end.
 //!
-//! A client creates znodes under its own parent, sets and reads them, and checks what it is owed:
-//! replies in order, zxids that never go back, its own acknowledged writes visible.
+//! All clients work below one parent, so that they are in each other's way. What they ask and are told goes
+//! into the history, which is judged at the end; here only what a reply itself can break is checked.
 
-use crate::invariants::{client_fifo, own_writes};
-use std::collections::BTreeMap;
-use zkctl::jute::{self, Reader};
+use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
+use crate::invariants::client_fifo;
+use std::collections::{BTreeSet, VecDeque};
+use zkctl::jute::Reader;
 use zkctl::prng::Prng;
 use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
 use zkctl::wire::frame;
-use zkctl::wire::opcode::OpCode;
-use zkctl::wire::reply::{ReplyHeader, Stat};
+use zkctl::wire::opcode::xid;
+use zkctl::wire::reply::{ReplyHeader, WatcherEvent};
 
-/// What a client did and has not heard of yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Doing {
-    Create(String, u64),
-    Set(String, u64),
-    Get(String),
-    Ephemeral,
-    Sync,
-    Ping,
-}
+const TOP: &str = "/w";
+const PATHS: [&str; 7] = ["/w", "/w/a", "/w/b", "/w/c", "/w/a/x", "/w/a/y", "/w/q"];
 
 #[derive(Debug)]
 pub(crate) struct SimClient {
     pub(crate) id: u64,
     pub(crate) session: i64,
     password: [u8; 16],
-    pub(crate) last_zxid: i64,
-    pub(crate) connected: bool,
+    timeout_ms: i32,
+    last_zxid: i64,
+    connected: bool,
     inbound: Vec<u8>,
-    doing: Vec<(i32, Doing)>,
+    /// Places in the history of what was asked and not answered.
+    doing: VecDeque<usize>,
     next_xid: i32,
     next_value: u64,
-    /// Acknowledged content: path to value.
-    pub(crate) acked: BTreeMap<String, u64>,
-    /// Values whose fate is unknown, by path.
-    pub(crate) unknown: BTreeMap<String, Vec<u64>>,
+    registered: Registered,
+    /// Sequential znodes that it made and may delete.
+    made: Vec<String>,
     pub(crate) operations: u64,
     pub(crate) expiries: u64,
     prng: Prng,
 }
 
 impl SimClient {
-    pub(crate) fn new(id: u64, prng: Prng) -> SimClient {
+    pub(crate) fn new(id: u64, mut prng: Prng) -> SimClient {
         SimClient {
             id,
             session: 0,
             password: [0; 16],
+            timeout_ms: prng.between(500, 6000) as i32,
             last_zxid: 0,
             connected: false,
             inbound: Vec::new(),
-            doing: Vec::new(),
+            doing: VecDeque::new(),
             next_xid: 1,
             next_value: 1,
-            acked: BTreeMap::new(),
-            unknown: BTreeMap::new(),
+            registered: Registered::default(),
+            made: Vec::new(),
             operations: 0,
             expiries: 0,
             prng,
@@ -70,22 +65,22 @@ impl SimClient {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
-            timeout_ms: 4000,
+            timeout_ms: self.timeout_ms,
             session: self.session,
             password: &self.password,
             read_only: Some(false),
         };
-        framed(|out| request.encode(out))
+        let mut out = Vec::new();
+        let open = frame::begin(&mut out);
+        request.encode(&mut out);
+        open.end(&mut out);
+        out
     }
 
     /// The connection is gone: what was under way has an unknown fate.
     pub(crate) fn lost(&mut self) {
         self.connected = false;
-        for (_, doing) in std::mem::take(&mut self.doing) {
-            if let Doing::Create(path, value) | Doing::Set(path, value) = doing {
-                self.unknown.entry(path).or_default().push(value);
-            }
-        }
+        self.doing.clear();
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -93,55 +88,144 @@ impl SimClient {
     }
 
     /// Up to a few requests in one piece.
-    pub(crate) fn act(&mut self) -> Vec<u8> {
+    pub(crate) fn act(&mut self, history: &mut History, now: u64) -> Vec<u8> {
         let mut out = Vec::new();
         for _ in 0..self.prng.between(1, 4) {
-            let xid = self.next_xid;
-            self.next_xid += 1;
-            let path = format!("/c{}-{}", self.id, self.prng.below(4));
-            let value = self.next_value;
-            let known = self.acked.contains_key(&path) && !self.unknown.contains_key(&path);
-            let doing = match self.prng.below(12) {
-                0 => Doing::Ping,
-                1 => Doing::Sync,
-                2 => Doing::Ephemeral,
-                3..=5 => Doing::Get(path),
-                _ if known && !self.is_touched(&path) => Doing::Set(path, value),
-                _ => Doing::Create(path, value),
-            };
-            self.next_value += 1;
-            out.extend(request(xid, &doing, self.id, value));
-            self.doing.push((xid, doing));
+            let op = self.draw();
+            let last = op == Op::CloseSession;
+            out.extend(self.ask(op, history, now));
+            if last {
+                break;
+            }
         }
         out
     }
 
-    fn is_touched(&self, path: &str) -> bool {
-        self.doing.iter().any(|(_, d)| matches!(d, Doing::Create(p, _) | Doing::Set(p, _) if p == path))
+    fn ask(&mut self, op: Op, history: &mut History, now: u64) -> Vec<u8> {
+        let xid = self.next_xid;
+        self.next_xid += 1;
+        let bytes = codec::request(&op, xid);
+        self.doing.push_back(history.invoke(self.id, self.session, xid, op, now));
+        bytes
     }
 
-    /// Takes in bytes; says what is wrong with them, if anything.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.inbound.extend_from_slice(bytes);
-        loop {
-            let inbound = self.inbound.clone();
-            let Ok((payload, used)) = frame::next(&inbound, 1 << 20) else { return Ok(()) };
-            self.inbound.drain(..used);
-            if self.connected {
-                self.on_reply(payload)?;
-            } else {
-                self.on_connected(payload)?;
-            }
+    fn path(&mut self) -> String {
+        match self.prng.below(10) {
+            0 => format!("{TOP}/e{}", self.prng.between(1, 4)),
+            _ => PATHS[self.prng.below(PATHS.len() as u64) as usize].to_owned(),
         }
     }
 
-    fn on_connected(&mut self, payload: &[u8]) -> Result<(), String> {
+    fn version(&mut self) -> i32 {
+        if self.prng.chance(2, 3) { -1 } else { self.prng.below(4) as i32 }
+    }
+
+    fn data(&mut self) -> Vec<u8> {
+        self.next_value += 1;
+        let mut data = (self.id << 32 | self.next_value).to_be_bytes().to_vec();
+        data.resize(8 + [0, 0, 0, 40, 700][self.prng.below(5) as usize], 7);
+        data
+    }
+
+    fn draw(&mut self) -> Op {
+        match self.prng.below(100) {
+            0..=44 => self.draw_write(),
+            45..=52 => self.draw_multi(),
+            53..=56 => Op::Sync { path: "/".into() },
+            57..=59 => Op::Ping,
+            60 if self.prng.chance(1, 4) => Op::CloseSession,
+            60..=62 => Op::AddWatch { path: self.path(), recursive: self.prng.chance(1, 2) },
+            _ => self.draw_read(),
+        }
+    }
+
+    fn draw_write(&mut self) -> Op {
+        match self.prng.below(20) {
+            0..=6 => self.draw_create(),
+            7..=9 => Op::Delete { path: self.path(), version: self.version() },
+            10 => match self.made.pop() {
+                Some(path) => Op::Delete { path, version: -1 },
+                None => self.draw_create(),
+            },
+            // READ and ADMIN always stay: nothing becomes hidden or final.
+            11 => {
+                let perms = [31, 31, 17, 31 - 2, 31 - 4, 31 - 8][self.prng.below(6) as usize];
+                Op::SetAcl { path: self.path(), perms, version: self.version() }
+            }
+            _ => Op::SetData { path: self.path(), data: self.data(), version: self.version() },
+        }
+    }
+
+    fn draw_create(&mut self) -> Op {
+        let (path, flags) = match self.prng.below(8) {
+            0 => (format!("{TOP}/e{}", self.id), 1),
+            1 => (format!("{TOP}/l-"), 3),
+            2 => (format!("{TOP}/q/s-"), 2),
+            _ => (self.path(), 0),
+        };
+        Op::Create { path, data: self.data(), flags, perms: 31, with_stat: self.prng.chance(1, 2) }
+    }
+
+    fn draw_multi(&mut self) -> Op {
+        let count = self.prng.between(1, 4);
+        let ops = (0..count).map(|_| match self.prng.below(4) {
+            0 => Op::Check { path: self.path(), version: self.version() },
+            1 => Op::Delete { path: self.path(), version: -1 },
+            2 => self.draw_create(),
+            _ => Op::SetData { path: self.path(), data: self.data(), version: self.version() },
+        });
+        Op::Multi(ops.collect())
+    }
+
+    fn draw_read(&mut self) -> Op {
+        let watch = self.prng.chance(1, 3);
+        let path = self.path();
+        match self.prng.below(12) {
+            0..=3 => Op::GetData { path, watch },
+            4..=6 => Op::Exists { path, watch },
+            7 | 8 => Op::GetChildren { path, watch, with_stat: self.prng.chance(1, 2) },
+            9 => Op::GetEphemerals { prefix: TOP.into() },
+            10 => match self.prng.below(2) {
+                0 => Op::CountBelow { path },
+                _ => Op::GetAcl { path },
+            },
+            _ => Op::MultiRead(vec![
+                Op::GetData { path, watch: false },
+                Op::GetChildren { path: self.path(), watch: false, with_stat: false },
+            ]),
+        }
+    }
+
+    /// Takes in bytes; says what is wrong with them, if anything. What it returns is to be sent at once.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        history: &mut History,
+        now: u64,
+    ) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        let mut inbound = std::mem::take(&mut self.inbound);
+        inbound.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Ok((payload, used)) = frame::next(&inbound[at..], 1 << 20) {
+            at += used;
+            if self.connected {
+                self.on_reply(payload, history, now)?;
+            } else {
+                out.extend(self.on_connected(payload, history, now)?);
+            }
+        }
+        inbound.drain(..at);
+        self.inbound = inbound;
+        Ok(out)
+    }
+
+    fn on_connected(&mut self, payload: &[u8], history: &mut History, now: u64) -> Result<Vec<u8>, String> {
         let response = ConnectResponse::decode(payload).map_err(|e| e.to_string())?;
         if response.session == 0 {
             self.expiries += 1;
-            self.session = 0;
-            self.password = [0; 16];
-            return Ok(());
+            self.forget();
+            return Ok(Vec::new());
         }
         if self.session != 0 && self.session != response.session {
             return Err(format!("client {}: asked for session {:#x}, got another", self.id, self.session));
@@ -149,95 +233,84 @@ impl SimClient {
         self.session = response.session;
         self.password = response.password;
         self.connected = true;
-        Ok(())
+        history.arrived(self.id, Arrival::Connected);
+        if self.registered.is_empty() {
+            return Ok(Vec::new());
+        }
+        let watches = Registered { since: self.last_zxid, ..std::mem::take(&mut self.registered) };
+        // One-shot ones come back as events or stay registered: known when the answer is there.
+        self.registered = watches.clone();
+        Ok(self.ask(Op::SetWatches(watches), history, now))
     }
 
-    fn on_reply(&mut self, payload: &[u8]) -> Result<(), String> {
+    fn forget(&mut self) {
+        self.session = 0;
+        self.password = [0; 16];
+        self.registered = Registered::default();
+        self.made.clear();
+    }
+
+    fn on_reply(&mut self, payload: &[u8], history: &mut History, now: u64) -> Result<(), String> {
         let mut reader = Reader::new(payload);
         let header = ReplyHeader::read(&mut reader).map_err(|e| e.to_string())?;
-        if header.xid == -1 {
+        if header.xid == xid::NOTIFICATION {
+            let event = WatcherEvent::read(&mut reader).map_err(|e| e.to_string())?;
+            self.on_event(event.kind, event.path);
+            let (kind, path) = (event.kind, event.path.to_owned());
+            history.arrived(self.id, Arrival::Event { kind, path, zxid: header.zxid });
             return Ok(());
         }
-        let due = self.doing.first().map(|(xid, doing)| if *doing == Doing::Ping { -2 } else { *xid });
+        let place = self.doing.front().copied();
+        let due = place.map(|p| &history.records[p]).map(|r| codec::answered_xid(&r.op, r.xid));
         client_fifo::check(self.id, &header, due, self.last_zxid)?;
-        let (_, doing) = self.doing.remove(0);
+        let Some(place) = self.doing.pop_front() else { return Ok(()) };
         self.last_zxid = header.zxid;
         self.operations += 1;
-        match doing {
-            Doing::Create(path, value) if header.err.0 == 0 => self.wrote(path, value),
-            Doing::Set(path, value) if header.err.0 == 0 => self.wrote(path, value),
-            Doing::Set(path, _) => own_writes::finds(self.id, &path, header.err.0)?,
-            Doing::Get(path) => self.read(&path, header.err.0, &mut reader)?,
-            Doing::Create(..) | Doing::Ephemeral | Doing::Sync | Doing::Ping => {}
-        }
+        let op = history.records[place].op.clone();
+        let outcome = codec::outcome(&op, header.err.0, &mut reader)
+            .map_err(|e| format!("client {}: a reply to {op:?} that cannot be read: {e}", self.id))?;
+        self.learn(&op, &outcome);
+        history.returned(place, now, header.zxid, outcome);
         Ok(())
     }
 
-    fn wrote(&mut self, path: String, value: u64) {
-        self.unknown.remove(&path);
-        self.acked.insert(path, value);
+    /// What it remembers of an answer.
+    fn learn(&mut self, op: &Op, outcome: &Outcome) {
+        let registered = &mut self.registered;
+        match (op, outcome) {
+            (Op::CloseSession, Outcome::Done) => self.forget(),
+            (Op::Create { flags: 2, .. }, Outcome::Created { path, .. }) => self.made.push(path.clone()),
+            (Op::Exists { path, watch: true }, Outcome::Failed(-101)) => {
+                registered.exist.insert(path.clone());
+            }
+            (_, Outcome::Failed(_)) => {}
+            (Op::GetData { path, watch: true } | Op::Exists { path, watch: true }, _) => {
+                registered.data.insert(path.clone());
+            }
+            (Op::GetChildren { path, watch: true, .. }, _) => {
+                registered.child.insert(path.clone());
+            }
+            (Op::AddWatch { path, recursive: false }, _) => {
+                registered.persistent.insert(path.clone());
+            }
+            (Op::AddWatch { path, recursive: true }, _) => {
+                registered.recursive.insert(path.clone());
+            }
+            _ => {}
+        }
     }
 
-    fn read(&mut self, path: &str, err: i32, reader: &mut Reader<'_>) -> Result<(), String> {
-        if !self.acked.contains_key(path) {
-            return Ok(());
+    /// One-shot watches are over with their event, as in the original's client.
+    fn on_event(&mut self, kind: i32, path: &str) {
+        let drop = |set: &mut BTreeSet<String>| {
+            set.remove(path);
+        };
+        if kind != 4 {
+            drop(&mut self.registered.data);
+            drop(&mut self.registered.exist);
         }
-        own_writes::finds(self.id, path, err)?;
-        let data = reader.buffer().map_err(|e| e.to_string())?.unwrap_or_default();
-        Stat::read(reader).map_err(|e| e.to_string())?;
-        let value = u64::from_be_bytes(data.try_into().map_err(|_| "a value of another length".to_owned())?);
-        own_writes::reads(self, path, value)
+        if matches!(kind, 2 | 4) {
+            drop(&mut self.registered.child);
+        }
     }
-}
-
-fn framed(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    let open = frame::begin(&mut out);
-    write(&mut out);
-    open.end(&mut out);
-    out
-}
-
-fn request(xid: i32, doing: &Doing, id: u64, value: u64) -> Vec<u8> {
-    framed(|out| {
-        let header = |out: &mut Vec<u8>, xid: i32, op: OpCode| {
-            jute::put_i32(out, xid);
-            jute::put_i32(out, op.wire());
-        };
-        let create = |out: &mut Vec<u8>, path: &str, flags: i32| {
-            jute::put_string(out, path);
-            jute::put_buffer(out, &value.to_be_bytes());
-            jute::put_i32(out, 1);
-            jute::put_i32(out, 31);
-            jute::put_string(out, "world");
-            jute::put_string(out, "anyone");
-            jute::put_i32(out, flags);
-        };
-        match doing {
-            Doing::Create(path, _) => {
-                header(out, xid, OpCode::Create);
-                create(out, path, 0);
-            }
-            Doing::Ephemeral => {
-                header(out, xid, OpCode::Create);
-                create(out, &format!("/e{id}-"), 3);
-            }
-            Doing::Set(path, _) => {
-                header(out, xid, OpCode::SetData);
-                jute::put_string(out, path);
-                jute::put_buffer(out, &value.to_be_bytes());
-                jute::put_i32(out, -1);
-            }
-            Doing::Get(path) => {
-                header(out, xid, OpCode::GetData);
-                jute::put_string(out, path);
-                jute::put_bool(out, false);
-            }
-            Doing::Sync => {
-                header(out, xid, OpCode::Sync);
-                jute::put_string(out, "/");
-            }
-            Doing::Ping => header(out, -2, OpCode::Ping),
-        }
-    })
 }

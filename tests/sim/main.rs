@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stderr, reason = "a failing seed tells its story")]
 
+#[path = "../history/mod.rs"]
+mod history;
+
 mod budget;
 mod client;
 mod disk;
@@ -66,12 +69,13 @@ fn range(from: u64, to: u64) {
 
 fn range_of(seeds: &[u64]) {
     let mut totals = std::collections::BTreeMap::<&str, u64>::new();
-    let (mut operations, mut checks) = (0, 0);
+    let (mut operations, mut checks, mut judged) = (0, 0, (0, 0));
     for seed in seeds.iter().copied() {
         match run(seed) {
             Ok(world) => {
                 operations += world.clients.values().map(|c| c.operations).sum::<u64>();
                 checks += world.invariants.checks;
+                judged = (judged.0 + world.judged.0, judged.1 + world.judged.1);
                 for (kind, n) in world.faults {
                     *totals.entry(kind).or_default() += n;
                 }
@@ -80,7 +84,10 @@ fn range_of(seeds: &[u64]) {
         }
     }
     let count = seeds.len() as u64;
-    eprintln!("{count} seeds: {operations} client operations, {checks} checked steps, faults {totals:?}");
+    eprintln!(
+        "{count} seeds: {operations} client operations, {} answers and {} watch events as the model's, {checks} checked steps, faults {totals:?}",
+        judged.0, judged.1
+    );
     assert!(operations > count * 20, "the clients hardly did anything: the run is void");
 }
 

@@ -3,6 +3,7 @@
 use crate::budget;
 use crate::client::SimClient;
 use crate::disk::SimDisk;
+use crate::history::{Arrival, History};
 use crate::invariants::{Check, Invariants, Seen};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -150,6 +151,11 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) healed: bool,
     pub(crate) invariants: Invariants,
+    pub(crate) history: History,
+    /// The last zxid of a write that any client was told of.
+    acknowledged: i64,
+    /// Answers and watch events that the model confirmed.
+    pub(crate) judged: (u64, u64),
     pub(crate) trace: u64,
     pub(crate) log: VecDeque<String>,
     pub(crate) faults: BTreeMap<&'static str, u64>,
@@ -189,6 +195,9 @@ impl World {
             options: options.clone(),
             healed: false,
             invariants: Invariants::new(),
+            history: History::default(),
+            acknowledged: 0,
+            judged: (0, 0),
             trace: 0,
             log: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -404,7 +413,7 @@ impl World {
             server,
             voters: self.options.voters,
             votes: (1..=self.options.voters).contains(&sid),
-            clients: &self.clients,
+            acknowledged: self.acknowledged,
         };
         self.invariants.after_step(&seen)
     }
@@ -612,7 +621,7 @@ impl World {
         let Some(conn) = conn else { return self.client_connect(id) };
         let client = self.clients.get_mut(&id).unwrap();
         if client.is_idle() {
-            let bytes = client.act();
+            let bytes = client.act(&mut self.history, self.now);
             self.conns.get_mut(&conn).unwrap().to_server.push_back(bytes);
             let delay = self.delay();
             self.after(delay, Happening::ClientBytes { client: id, conn, to_server: true });
@@ -682,11 +691,30 @@ impl World {
         }
         while let Some(bytes) = self.conns.get_mut(&conn).and_then(|c| c.to_client.pop_front()) {
             if self.current.get(&id) == Some(&conn) {
-                self.clients.get_mut(&id).unwrap().receive(&bytes)?;
+                self.client_receives(id, conn, &bytes)?;
             }
         }
         if self.conns.get(&conn).is_some_and(|c| !c.open) {
             self.conns.remove(&conn);
+        }
+        Ok(())
+    }
+
+    fn client_receives(&mut self, id: u64, conn: u64, bytes: &[u8]) -> Check {
+        let known = self.history.arrivals.get(&id).map_or(0, Vec::len);
+        let client = self.clients.get_mut(&id).unwrap();
+        let more = client.receive(bytes, &mut self.history, self.now)?;
+        for arrival in self.history.arrivals.get(&id).into_iter().flat_map(|a| &a[known..]) {
+            let Arrival::Reply(place) = arrival else { continue };
+            let record = &self.history.records[*place];
+            if let Some(back) = record.returned.as_ref().filter(|_| record.op.is_write()) {
+                self.acknowledged = self.acknowledged.max(back.zxid);
+            }
+        }
+        if !more.is_empty() {
+            self.conns.get_mut(&conn).unwrap().to_server.push_back(more);
+            let delay = self.delay();
+            self.after(delay, Happening::ClientBytes { client: id, conn, to_server: true });
         }
         Ok(())
     }

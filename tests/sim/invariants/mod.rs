@@ -1,8 +1,8 @@
 //! What must hold, one idea per file, named after the paper's and the TLA+ specification's properties.
 //!
-//! After every step of a server each of `every_step` looks at it; clients check what they are owed with
-//! `client_fifo` and `own_writes`; `nothing_lost` and `convergence` judge the healed world. A violation
-//! begins with the invariant's name.
+//! After every step of a server each of `every_step` looks at it; `client_fifo` looks at every reply;
+//! `convergence` and `nothing_lost` judge the healed world and the whole history. A violation begins with
+//! the invariant's name.
 
 mod acknowledged;
 mod agreement;
@@ -13,11 +13,10 @@ mod ephemerals;
 mod epochs;
 mod leadership;
 pub(crate) mod nothing_lost;
-pub(crate) mod own_writes;
 mod quorum_durability;
+mod sequence;
 
-use crate::client::SimClient;
-use std::collections::BTreeMap;
+use sequence::Sequence;
 use zkctl::server::Server;
 
 pub(crate) type Check = Result<(), String>;
@@ -31,7 +30,8 @@ pub(crate) struct Seen<'a> {
     /// How many voters there are by the ensemble's list, and whether this is one.
     pub(crate) voters: u64,
     pub(crate) votes: bool,
-    pub(crate) clients: &'a BTreeMap<u64, SimClient>,
+    /// The last zxid of a write that any client was told of.
+    pub(crate) acknowledged: i64,
 }
 
 pub(crate) trait Invariant {
@@ -45,6 +45,7 @@ pub(crate) trait Invariant {
 /// All invariants of a step.
 pub(crate) struct Invariants {
     every_step: Vec<Box<dyn Invariant>>,
+    pub(crate) sequence: Sequence,
     pub(crate) checks: u64,
 }
 
@@ -59,18 +60,20 @@ impl Invariants {
             Box::<applied_is_durable::AppliedIsDurable>::default(),
             Box::<ephemerals::Ephemerals>::default(),
         ];
-        Invariants { every_step, checks: 0 }
+        Invariants { every_step, sequence: Sequence::default(), checks: 0 }
     }
 
     pub(crate) fn after_step(&mut self, seen: &Seen<'_>) -> Check {
         self.checks += 1;
-        for invariant in &mut self.every_step {
+        let sequence: &mut dyn Invariant = &mut self.sequence;
+        for invariant in std::iter::once(sequence).chain(self.every_step.iter_mut().map(|i| &mut **i)) {
             invariant.check(seen).map_err(|what| format!("{}: {what}", invariant.name()))?;
         }
         Ok(())
     }
 
     pub(crate) fn forget(&mut self, sid: u64) {
+        self.sequence.forget(sid);
         for invariant in &mut self.every_step {
             invariant.forget(sid);
         }

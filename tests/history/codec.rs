@@ -1,0 +1,194 @@
+//! Requests to bytes and replies back, with the product's codecs, which golden dialogues prove.
+
+use super::{Op, Outcome, Registered};
+use std::collections::BTreeSet;
+use zkctl::jute::{self, Reader};
+use zkctl::wire::acl::{AclBuf, AclEntry};
+use zkctl::wire::frame;
+use zkctl::wire::opcode::{OpCode, xid};
+use zkctl::wire::reply::Stat;
+use zkctl::wire::request::{
+    CreateRequest, MultiOp, PathIntRequest, SetAclRequest, SetDataRequest, WatchedRequest,
+};
+
+/// The xid that an operation's answer bears.
+pub(crate) fn answered_xid(op: &Op, xid: i32) -> i32 {
+    match op {
+        Op::Ping => xid::PING,
+        Op::SetWatches(_) => xid::SET_WATCHES,
+        _ => xid,
+    }
+}
+
+fn code(op: &Op) -> OpCode {
+    match op {
+        Op::Create { with_stat: false, .. } => OpCode::Create,
+        Op::Create { with_stat: true, .. } => OpCode::Create2,
+        Op::Delete { .. } => OpCode::Delete,
+        Op::SetData { .. } => OpCode::SetData,
+        Op::SetAcl { .. } => OpCode::SetAcl,
+        Op::Check { .. } => OpCode::Check,
+        Op::Multi(_) => OpCode::Multi,
+        Op::Exists { .. } => OpCode::Exists,
+        Op::GetData { .. } => OpCode::GetData,
+        Op::GetChildren { with_stat: false, .. } => OpCode::GetChildren,
+        Op::GetChildren { with_stat: true, .. } => OpCode::GetChildren2,
+        Op::GetAcl { .. } => OpCode::GetAcl,
+        Op::MultiRead(_) => OpCode::MultiRead,
+        Op::GetEphemerals { .. } => OpCode::GetEphemerals,
+        Op::CountBelow { .. } => OpCode::GetAllChildrenNumber,
+        Op::Sync { .. } => OpCode::Sync,
+        Op::Ping => OpCode::Ping,
+        Op::AddWatch { .. } => OpCode::AddWatch,
+        Op::SetWatches(_) => OpCode::SetWatches2,
+        Op::CloseSession => OpCode::CloseSession,
+    }
+}
+
+/// A request as one frame.
+pub(crate) fn request(op: &Op, xid: i32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let open = frame::begin(&mut out);
+    jute::put_i32(&mut out, answered_xid(op, xid));
+    jute::put_i32(&mut out, code(op).wire());
+    body(op, &mut out);
+    open.end(&mut out);
+    out
+}
+
+fn acl(perms: i32) -> AclBuf {
+    let mut acl = AclBuf::new();
+    acl.push(AclEntry { perms, scheme: b"world", id: b"anyone" });
+    acl
+}
+
+fn body(op: &Op, out: &mut Vec<u8>) {
+    match op {
+        Op::Create { path, data, flags, perms, .. } => {
+            let acl = acl(*perms);
+            let create =
+                CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
+            create.encode(out);
+        }
+        Op::SetAcl { path, perms, version } => {
+            SetAclRequest { path, acl: acl(*perms).list(), version: *version }.encode(out);
+        }
+        Op::Delete { path, version } | Op::Check { path, version } => {
+            PathIntRequest { path, value: *version }.encode(out);
+        }
+        Op::AddWatch { path, recursive } => PathIntRequest { path, value: i32::from(*recursive) }.encode(out),
+        Op::SetData { path, data, version } => {
+            SetDataRequest { path, data: Some(data), version: *version }.encode(out);
+        }
+        Op::Exists { path, watch } | Op::GetData { path, watch } | Op::GetChildren { path, watch, .. } => {
+            WatchedRequest { path, watch: *watch }.encode(out);
+        }
+        Op::Multi(ops) | Op::MultiRead(ops) => multi(ops, out),
+        Op::GetAcl { path } | Op::CountBelow { path } | Op::Sync { path } => jute::put_string(out, path),
+        Op::GetEphemerals { prefix } => jute::put_string(out, prefix),
+        Op::SetWatches(watches) => set_watches(watches, out),
+        Op::Ping | Op::CloseSession => {}
+    }
+}
+
+fn set_watches(watches: &Registered, out: &mut Vec<u8>) {
+    jute::put_i64(out, watches.since);
+    let lists = [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
+    for list in lists {
+        jute::put_strings(out, list.iter().map(String::as_str));
+    }
+}
+
+fn multi(ops: &[Op], out: &mut Vec<u8>) {
+    for op in ops {
+        let kind = code(op);
+        match op {
+            Op::Create { path, data, flags, perms, .. } => {
+                let acl = acl(*perms);
+                let create =
+                    CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
+                MultiOp::Create(kind, create).encode(out);
+            }
+            Op::Delete { path, version } => {
+                MultiOp::Delete(PathIntRequest { path, value: *version }).encode(out);
+            }
+            Op::Check { path, version } => {
+                MultiOp::Check(PathIntRequest { path, value: *version }).encode(out)
+            }
+            Op::SetData { path, data, version } => {
+                MultiOp::SetData(SetDataRequest { path, data: Some(data), version: *version }).encode(out);
+            }
+            Op::GetData { path, .. } => MultiOp::GetData(WatchedRequest { path, watch: false }).encode(out),
+            Op::GetChildren { path, .. } => {
+                MultiOp::GetChildren(WatchedRequest { path, watch: false }).encode(out);
+            }
+            other => panic!("{other:?} cannot stand in a multi"),
+        }
+    }
+    zkctl::wire::reply::put_multi_end(out);
+}
+
+/// A reply's body behind its header.
+pub(crate) fn outcome(op: &Op, err: i32, reader: &mut Reader<'_>) -> Result<Outcome, jute::Error> {
+    if err != 0 {
+        return Ok(Outcome::Failed(err));
+    }
+    Ok(match op {
+        Op::Multi(ops) | Op::MultiRead(ops) => Outcome::Many(many(ops, reader)?),
+        single => one(single, reader)?,
+    })
+}
+
+fn one(op: &Op, reader: &mut Reader<'_>) -> Result<Outcome, jute::Error> {
+    Ok(match op {
+        Op::Create { with_stat, .. } => {
+            let path = reader.string()?.to_owned();
+            let stat = if *with_stat { Some(Stat::read(reader)?) } else { None };
+            Outcome::Created { path, stat }
+        }
+        Op::SetData { .. } | Op::SetAcl { .. } | Op::Exists { .. } => Outcome::Stat(Stat::read(reader)?),
+        Op::GetData { .. } => {
+            let data = reader.buffer()?.unwrap_or_default().to_vec();
+            Outcome::Data { data, stat: Stat::read(reader)? }
+        }
+        Op::GetChildren { with_stat, .. } => {
+            let names = strings(reader)?;
+            let stat = if *with_stat { Some(Stat::read(reader)?) } else { None };
+            Outcome::Children { names, stat }
+        }
+        Op::GetAcl { .. } => {
+            let list = zkctl::wire::acl::AclList::read(reader)?;
+            let perms = list.entries().map(|e| e.perms).fold(0, |a, b| a | b);
+            Outcome::Perms { perms, stat: Stat::read(reader)? }
+        }
+        Op::GetEphemerals { .. } => Outcome::Paths(strings(reader)?),
+        Op::CountBelow { .. } => Outcome::Count(reader.i32()?),
+        _ => Outcome::Done,
+    })
+}
+
+fn strings(reader: &mut Reader<'_>) -> Result<BTreeSet<String>, jute::Error> {
+    Ok(reader.strings()?.iter().map(str::to_owned).collect())
+}
+
+fn many(ops: &[Op], reader: &mut Reader<'_>) -> Result<Vec<Outcome>, jute::Error> {
+    let mut out = Vec::new();
+    for op in ops {
+        let kind = reader.i32()?;
+        reader.bool()?;
+        reader.i32()?;
+        if kind == OpCode::Error.wire() {
+            out.push(Outcome::Failed(reader.i32()?));
+            continue;
+        }
+        // In a multiRead data come with their stat, children without.
+        let op = match op {
+            Op::GetChildren { path, .. } => {
+                &Op::GetChildren { path: path.clone(), watch: false, with_stat: false }
+            }
+            other => other,
+        };
+        out.push(one(op, reader)?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,211 @@
+//! Histories: what clients asked, what they were told and when; and what is checked about them.
+//!
+//! Shared by the simulator and the tests of real processes. `model` is a sequential ZooKeeper of its own,
+//! which has nothing in common with the product's tree but the protocol; `replay` runs a history through it
+//! in zxid order; `watches` follows each client's stream of replies and events.
+
+pub(crate) mod codec;
+pub(crate) mod model;
+pub(crate) mod replay;
+pub(crate) mod watches;
+
+use std::collections::BTreeSet;
+use zkctl::wire::reply::Stat;
+
+/// What a client asks for. ACLs are what world:anyone may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Create {
+        path: String,
+        data: Vec<u8>,
+        flags: i32,
+        perms: i32,
+        with_stat: bool,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    SetData {
+        path: String,
+        data: Vec<u8>,
+        version: i32,
+    },
+    SetAcl {
+        path: String,
+        perms: i32,
+        version: i32,
+    },
+    /// Inside a multi only.
+    Check {
+        path: String,
+        version: i32,
+    },
+    Multi(Vec<Op>),
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    GetData {
+        path: String,
+        watch: bool,
+    },
+    GetChildren {
+        path: String,
+        watch: bool,
+        with_stat: bool,
+    },
+    GetAcl {
+        path: String,
+    },
+    MultiRead(Vec<Op>),
+    GetEphemerals {
+        prefix: String,
+    },
+    CountBelow {
+        path: String,
+    },
+    Sync {
+        path: String,
+    },
+    Ping,
+    AddWatch {
+        path: String,
+        recursive: bool,
+    },
+    /// What a client registers again on a new connection.
+    SetWatches(Registered),
+    CloseSession,
+}
+
+impl Op {
+    /// Whether it becomes a txn.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Op::Create { .. }
+                | Op::Delete { .. }
+                | Op::SetData { .. }
+                | Op::SetAcl { .. }
+                | Op::Check { .. }
+                | Op::Multi(_)
+                | Op::CloseSession
+        )
+    }
+}
+
+/// The watches a client holds, as it would set them again: paths by kind, and the last zxid it saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) since: i64,
+    pub(crate) data: BTreeSet<String>,
+    pub(crate) exist: BTreeSet<String>,
+    pub(crate) child: BTreeSet<String>,
+    pub(crate) persistent: BTreeSet<String>,
+    pub(crate) recursive: BTreeSet<String>,
+}
+
+impl Registered {
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive].iter().all(|s| s.is_empty())
+    }
+}
+
+/// What a client was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Created { path: String, stat: Option<Stat> },
+    Stat(Stat),
+    Data { data: Vec<u8>, stat: Stat },
+    Children { names: BTreeSet<String>, stat: Option<Stat> },
+    Perms { perms: i32, stat: Stat },
+    Many(Vec<Outcome>),
+    Paths(BTreeSet<String>),
+    Count(i32),
+    Done,
+    Failed(i32),
+}
+
+impl Outcome {
+    /// Why it was refused, of a multi its culprit's reason; 0 if it was not.
+    pub(crate) fn error(&self) -> i32 {
+        match self {
+            Outcome::Failed(err) => *err,
+            Outcome::Many(parts) => parts.iter().map(Outcome::error).find(|err| *err != 0).unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
+/// One request of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) client: u64,
+    pub(crate) session: i64,
+    pub(crate) xid: i32,
+    pub(crate) op: Op,
+    /// When it was sent; any clock that all clients share.
+    pub(crate) invoked: u64,
+    /// The answer; none if the connection was lost first, and then nobody knows.
+    pub(crate) returned: Option<Returned>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Returned {
+    pub(crate) at: u64,
+    /// Of the reply's header.
+    pub(crate) zxid: i64,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a client's connections brought, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Arrival {
+    /// A connection was accepted; watches of earlier ones are gone.
+    Connected,
+    /// The answer to the request at this place of the history.
+    Reply(usize),
+    /// A watch event: its kind's number, its path, and the zxid of its header (-1 from setWatches).
+    Event { kind: i32, path: String, zxid: i64 },
+}
+
+/// A txn of the committed sequence, without its content: where a request took its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Witness {
+    pub(crate) zxid: i64,
+    pub(crate) session: i64,
+    pub(crate) cxid: i32,
+    /// The leader's wall clock.
+    pub(crate) time: i64,
+    /// The txn's type; -1 is an error txn.
+    pub(crate) kind: i32,
+    /// Of an error txn, or the culprit's in a multi that failed; else 0.
+    pub(crate) err: i32,
+}
+
+/// All of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) records: Vec<Record>,
+    /// Of each client.
+    pub(crate) arrivals: std::collections::BTreeMap<u64, Vec<Arrival>>,
+}
+
+impl History {
+    /// Notes a request; the number is its place.
+    pub(crate) fn invoke(&mut self, client: u64, session: i64, xid: i32, op: Op, at: u64) -> usize {
+        self.records.push(Record { client, session, xid, op, invoked: at, returned: None });
+        self.records.len() - 1
+    }
+
+    pub(crate) fn returned(&mut self, place: usize, at: u64, zxid: i64, outcome: Outcome) {
+        let record = &mut self.records[place];
+        record.returned = Some(Returned { at, zxid, outcome });
+        let client = record.client;
+        self.arrived(client, Arrival::Reply(place));
+    }
+
+    pub(crate) fn arrived(&mut self, client: u64, arrival: Arrival) {
+        self.arrivals.entry(client).or_default().push(arrival);
+    }
+}

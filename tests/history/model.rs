@@ -1,0 +1,314 @@
+//! A sequential ZooKeeper: what every request does and answers if requests come one after the other.
+//!
+//! Written for plainness, from the original's rules: one map from path to znode. Every change is also put
+//! into a list of triggers, which `watches` holds events against. The root's own stat is not modelled:
+//! what is below `/zookeeper` moves it.
+
+use super::{Op, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use zkctl::wire::reply::Stat;
+
+pub(crate) const NO_NODE: i32 = -101;
+const NO_AUTH: i32 = -102;
+const BAD_VERSION: i32 = -103;
+const NO_CHILDREN_FOR_EPHEMERALS: i32 = -108;
+const NODE_EXISTS: i32 = -110;
+const NOT_EMPTY: i32 = -111;
+const RUNTIME_INCONSISTENCY: i32 = -2;
+
+const READ: i32 = 1;
+const WRITE: i32 = 2;
+const CREATE: i32 = 4;
+const DELETE: i32 = 8;
+const ADMIN: i32 = 16;
+
+pub(crate) const CREATED: i32 = 1;
+pub(crate) const DELETED: i32 = 2;
+pub(crate) const DATA_CHANGED: i32 = 3;
+pub(crate) const CHILDREN_CHANGED: i32 = 4;
+
+#[derive(Clone, Debug)]
+struct Znode {
+    data: Vec<u8>,
+    perms: i32,
+    czxid: i64,
+    mzxid: i64,
+    pzxid: i64,
+    ctime: i64,
+    mtime: i64,
+    version: i32,
+    /// Children ever born: what sequence numbers count.
+    births: i32,
+    aversion: i32,
+    owner: i64,
+    children: BTreeSet<String>,
+}
+
+/// A change that watchers hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trigger {
+    pub(crate) zxid: i64,
+    pub(crate) path: String,
+    pub(crate) kind: i32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    znodes: BTreeMap<String, Znode>,
+    pub(crate) triggers: Vec<Trigger>,
+}
+
+/// Where and when a txn stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) zxid: i64,
+    pub(crate) time: i64,
+    pub(crate) session: i64,
+}
+
+type Answer = Result<Outcome, i32>;
+
+fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) | None => "/",
+        Some(at) => &path[..at],
+    }
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+impl Znode {
+    fn stat(&self) -> Stat {
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            cversion: self.births * 2 - self.children.len() as i32,
+            aversion: self.aversion,
+            ephemeral_owner: self.owner,
+            data_length: self.data.len() as i32,
+            num_children: self.children.len() as i32,
+            pzxid: self.pzxid,
+        }
+    }
+
+    fn new(data: &[u8], perms: i32, owner: i64, at: Place) -> Znode {
+        Znode {
+            data: data.to_vec(),
+            perms,
+            czxid: at.zxid,
+            mzxid: at.zxid,
+            pzxid: at.zxid,
+            ctime: at.time,
+            mtime: at.time,
+            version: 0,
+            births: 0,
+            aversion: 0,
+            owner,
+            children: BTreeSet::new(),
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        let root = Znode::new(&[], 31, 0, Place { zxid: 0, time: 0, session: 0 });
+        Model { znodes: [("/".to_owned(), root)].into(), triggers: Vec::new() }
+    }
+}
+
+impl Model {
+    /// Does a write. A refused one changes nothing.
+    pub(crate) fn write(&mut self, op: &Op, at: Place) -> Outcome {
+        match op {
+            Op::Multi(ops) => Outcome::Many(self.multi(ops, at)),
+            Op::CloseSession => {
+                self.close(at);
+                Outcome::Done
+            }
+            single => self.one(single, at).unwrap_or_else(Outcome::Failed),
+        }
+    }
+
+    fn multi(&mut self, ops: &[Op], at: Place) -> Vec<Outcome> {
+        let before = self.clone();
+        let mut out = Vec::new();
+        for (nth, op) in ops.iter().enumerate() {
+            match self.one(op, at) {
+                Ok(done) => out.push(done),
+                Err(code) => {
+                    *self = before;
+                    let of = |other: usize| match other.cmp(&nth) {
+                        std::cmp::Ordering::Less => 0,
+                        std::cmp::Ordering::Equal => code,
+                        std::cmp::Ordering::Greater => RUNTIME_INCONSISTENCY,
+                    };
+                    return (0..ops.len()).map(|other| Outcome::Failed(of(other))).collect();
+                }
+            }
+        }
+        out
+    }
+
+    fn one(&mut self, op: &Op, at: Place) -> Answer {
+        match op {
+            Op::Create { path, data, flags, perms, with_stat } => {
+                self.create(path, data, (*flags, *perms, *with_stat), at)
+            }
+            Op::Delete { path, version } => self.delete(path, *version, at),
+            Op::SetData { path, data, version } => {
+                let node = self.changeable(path, WRITE)?;
+                expect(node.version, *version)?;
+                node.version += 1;
+                node.data.clone_from(data);
+                (node.mzxid, node.mtime) = (at.zxid, at.time);
+                let stat = node.stat();
+                self.trigger(at, path, DATA_CHANGED);
+                Ok(Outcome::Stat(stat))
+            }
+            Op::SetAcl { path, perms, version } => {
+                let node = self.changeable(path, ADMIN)?;
+                expect(node.aversion, *version)?;
+                node.aversion += 1;
+                node.perms = *perms;
+                Ok(Outcome::Stat(node.stat()))
+            }
+            Op::Check { path, version } => {
+                let node = self.changeable(path, READ)?;
+                expect(node.version, *version)?;
+                Ok(Outcome::Done)
+            }
+            other => panic!("{other:?} is no write"),
+        }
+    }
+
+    fn changeable(&mut self, path: &str, perm: i32) -> Result<&mut Znode, i32> {
+        let node = self.znodes.get_mut(path).ok_or(NO_NODE)?;
+        if node.perms & perm == 0 { Err(NO_AUTH) } else { Ok(node) }
+    }
+
+    fn create(&mut self, path: &str, data: &[u8], how: (i32, i32, bool), at: Place) -> Answer {
+        let (flags, perms, with_stat) = how;
+        let above = parent(path).to_owned();
+        let births = self.changeable(&above, CREATE)?.births;
+        let path = if flags & 2 != 0 { format!("{path}{births:010}") } else { path.to_owned() };
+        if self.znodes.contains_key(&path) {
+            return Err(NODE_EXISTS);
+        }
+        let above_node = self.changeable(&above, CREATE)?;
+        if above_node.owner != 0 {
+            return Err(NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        above_node.births += 1;
+        above_node.pzxid = at.zxid;
+        above_node.children.insert(name(&path).to_owned());
+        let owner = if flags & 1 != 0 { at.session } else { 0 };
+        let node = Znode::new(data, perms, owner, at);
+        let stat = with_stat.then(|| node.stat());
+        self.znodes.insert(path.clone(), node);
+        self.trigger(at, &path, CREATED);
+        self.trigger(at, &above, CHILDREN_CHANGED);
+        Ok(Outcome::Created { path, stat })
+    }
+
+    fn delete(&mut self, path: &str, version: i32, at: Place) -> Answer {
+        let above = parent(path).to_owned();
+        self.changeable(&above, DELETE)?;
+        let node = self.znodes.get(path).ok_or(NO_NODE)?;
+        expect(node.version, version)?;
+        if !node.children.is_empty() {
+            return Err(NOT_EMPTY);
+        }
+        self.remove(path, at);
+        Ok(Outcome::Done)
+    }
+
+    fn remove(&mut self, path: &str, at: Place) {
+        self.znodes.remove(path);
+        let above = parent(path).to_owned();
+        if let Some(node) = self.znodes.get_mut(&above) {
+            node.children.remove(name(path));
+            node.pzxid = at.zxid;
+        }
+        self.trigger(at, path, DELETED);
+        self.trigger(at, &above, CHILDREN_CHANGED);
+    }
+
+    /// A session ends: its ephemerals go.
+    pub(crate) fn close(&mut self, at: Place) {
+        for path in self.ephemerals(at.session) {
+            self.remove(&path, at);
+        }
+    }
+
+    fn trigger(&mut self, at: Place, path: &str, kind: i32) {
+        self.triggers.push(Trigger { zxid: at.zxid, path: path.to_owned(), kind });
+    }
+
+    pub(crate) fn ephemerals(&self, session: i64) -> Vec<String> {
+        let of = |(path, node): (&String, &Znode)| (node.owner == session).then(|| path.clone());
+        self.znodes.iter().filter_map(of).collect()
+    }
+
+    /// What a read answers now; `None` where the model knows nothing about it.
+    pub(crate) fn read(&self, op: &Op, session: i64) -> Option<Outcome> {
+        let answer = match op {
+            Op::MultiRead(ops) => Ok(Outcome::Many(
+                ops.iter()
+                    .map(|op| self.read_one(op, session, false).unwrap_or_else(Outcome::Failed))
+                    .collect(),
+            )),
+            Op::Exists { path, .. } | Op::GetData { path, .. } if path == "/" => return None,
+            Op::Sync { .. } | Op::Ping | Op::SetWatches(_) | Op::AddWatch { .. } => return None,
+            other => self.read_one(other, session, true),
+        };
+        Some(answer.unwrap_or_else(Outcome::Failed))
+    }
+
+    fn readable(&self, path: &str) -> Result<&Znode, i32> {
+        let node = self.znodes.get(path).ok_or(NO_NODE)?;
+        if node.perms & READ == 0 { Err(NO_AUTH) } else { Ok(node) }
+    }
+
+    fn read_one(&self, op: &Op, session: i64, alone: bool) -> Answer {
+        Ok(match op {
+            Op::Exists { path, .. } => Outcome::Stat(self.readable(path)?.stat()),
+            Op::GetData { path, .. } => {
+                let node = self.readable(path)?;
+                Outcome::Data { data: node.data.clone(), stat: node.stat() }
+            }
+            Op::GetChildren { path, with_stat, .. } => {
+                let node = self.readable(path)?;
+                let stat = (*with_stat && alone).then(|| node.stat());
+                Outcome::Children { names: node.children.clone(), stat }
+            }
+            Op::GetAcl { path } => {
+                let node = self.readable(path)?;
+                Outcome::Perms { perms: node.perms, stat: node.stat() }
+            }
+            Op::GetEphemerals { prefix } => {
+                let all = self.ephemerals(session).into_iter().filter(|p| p.starts_with(prefix.as_str()));
+                Outcome::Paths(all.collect())
+            }
+            Op::CountBelow { path } => {
+                self.readable(path)?;
+                let below = format!("{path}/");
+                Outcome::Count(self.znodes.keys().filter(|p| p.starts_with(&below)).count() as i32)
+            }
+            other => panic!("{other:?} is no read"),
+        })
+    }
+
+    /// All znodes but the root: path, data and stat.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8], Stat)> {
+        self.znodes.iter().filter(|(p, _)| *p != "/").map(|(p, n)| (p.as_str(), n.data.as_slice(), n.stat()))
+    }
+}
+
+fn expect(version: i32, expected: i32) -> Result<(), i32> {
+    if expected == -1 || expected == version { Ok(()) } else { Err(BAD_VERSION) }
+}

@@ -1,0 +1,250 @@
+//! The witness checker: a history replayed in zxid order against the model, near linear in its length.
+//!
+//! ZooKeeper's promises and no more: updates linearizable (their zxids follow real time, each answers as
+//! the model does at its place); each session sees a growing prefix (every read is exactly the state behind
+//! the zxid of its reply); what was acknowledged is in the sequence, once; sync makes the next read as fresh
+//! as anything acknowledged before the sync began, over changes of leaders too (ZOOKEEPER-1675).
+
+use super::model::{Model, Place};
+use super::{History, Op, Outcome, Record, Witness};
+use std::collections::{BTreeMap, BTreeSet};
+
+const CREATE_SESSION: i32 = -10;
+const CLOSE_SESSION: i32 = -11;
+const SESSION_EXPIRED: i32 = -112;
+const SESSION_MOVED: i32 = -118;
+
+/// What a replay looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) writes: u64,
+    pub(crate) reads: u64,
+    /// Requests whose connection was lost: found in the sequence, and not.
+    pub(crate) placed: u64,
+    pub(crate) dropped: u64,
+}
+
+/// Replays. Returns the model behind the last txn.
+///
+/// # Errors
+/// The first broken promise, by name.
+pub(crate) fn check(history: &History, sequence: &[Witness]) -> Result<(Model, Checked), String> {
+    let mut replay = Replay::new(history);
+    for witness in sequence {
+        replay.reads_before(witness.zxid)?;
+        replay.txn(witness)?;
+    }
+    replay.reads_before(i64::MAX)?;
+    replay.nothing_is_missing()?;
+    real_time(history)?;
+    Ok((replay.model, replay.checked))
+}
+
+struct Replay<'a> {
+    history: &'a History,
+    model: Model,
+    /// Requests by session and xid.
+    asked: BTreeMap<(i64, i32), usize>,
+    /// Answered reads, by the zxid of their reply.
+    reads: Vec<(i64, usize)>,
+    next_read: usize,
+    last: i64,
+    done: BTreeSet<usize>,
+    alive: BTreeSet<i64>,
+    closed: BTreeSet<i64>,
+    checked: Checked,
+}
+
+impl<'a> Replay<'a> {
+    fn new(history: &'a History) -> Replay<'a> {
+        let numbered = || history.records.iter().enumerate();
+        let mut reads: Vec<(i64, usize)> = numbered()
+            .filter(|(_, r)| !r.op.is_write())
+            .filter_map(|(at, r)| r.returned.as_ref().map(|back| (back.zxid, at)))
+            .collect();
+        reads.sort_unstable();
+        Replay {
+            history,
+            model: Model::default(),
+            asked: numbered()
+                .filter(|(_, r)| r.op.is_write())
+                .map(|(at, r)| ((r.session, r.xid), at))
+                .collect(),
+            reads,
+            next_read: 0,
+            last: 0,
+            done: BTreeSet::new(),
+            alive: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            checked: Checked::default(),
+        }
+    }
+
+    /// Every read that was answered before `zxid` saw the state as it is now.
+    fn reads_before(&mut self, zxid: i64) -> Result<(), String> {
+        while let Some((at, place)) = self.reads.get(self.next_read).copied().filter(|r| r.0 < zxid) {
+            self.next_read += 1;
+            let record = &self.history.records[place];
+            let Some(back) = &record.returned else { continue };
+            if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) {
+                continue;
+            }
+            let Some(expected) = self.model.read(&record.op, record.session) else { continue };
+            self.checked.reads += 1;
+            if expected != back.outcome {
+                return Err(format!(
+                    "ReadsAPrefix: {} was answered at {at:#x} with {:?}, the state there is {expected:?}",
+                    name(record),
+                    back.outcome
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn txn(&mut self, witness: &Witness) -> Result<(), String> {
+        if witness.zxid <= self.last {
+            return Err(format!("TotalOrder: {:#x} behind {:#x}", witness.zxid, self.last));
+        }
+        self.last = witness.zxid;
+        let at = Place { zxid: witness.zxid, time: witness.time, session: witness.session };
+        if witness.kind == CREATE_SESSION {
+            if !self.alive.insert(witness.session) {
+                return Err(format!("Sessions: {:#x} is created twice", witness.session));
+            }
+            return Ok(());
+        }
+        let place = self.asked.get(&(witness.session, witness.cxid)).copied();
+        if witness.kind == CLOSE_SESSION {
+            // A second close, by the leader behind the client's own, changes nothing.
+            self.closed.insert(witness.session);
+            self.model.close(at);
+            if let Some(place) = place.filter(|p| self.history.records[*p].op == Op::CloseSession) {
+                self.done.insert(place);
+            }
+            return Ok(());
+        }
+        let Some(place) = place else {
+            return Err(format!("Integrity: nobody asked for {witness:x?}"));
+        };
+        if !self.done.insert(place) {
+            return Err(format!("Integrity: done twice: {witness:x?}"));
+        }
+        self.request(witness, at, place)
+    }
+
+    fn request(&mut self, witness: &Witness, at: Place, place: usize) -> Result<(), String> {
+        let record = &self.history.records[place];
+        let session_is_over = matches!(witness.err, SESSION_EXPIRED | SESSION_MOVED);
+        if session_is_over {
+            return Ok(());
+        }
+        if !self.is_alive(record.session) {
+            return Err(format!("Sessions: {} is done for a session that is over", name(record)));
+        }
+        let expected = self.model.write(&record.op, at);
+        if expected.error() != witness.err {
+            return Err(format!("Sequential: {} became {witness:x?}, due is {expected:?}", name(record)));
+        }
+        match &record.returned {
+            None => self.checked.placed += 1,
+            Some(back) if back.zxid != witness.zxid => {
+                return Err(format!(
+                    "Sequential: {} was answered {:#x} and stands at {:#x}",
+                    name(record),
+                    back.zxid,
+                    witness.zxid
+                ));
+            }
+            Some(back) if back.outcome != expected => {
+                return Err(format!(
+                    "Sequential: {} at {:#x} was answered {:?}, due is {expected:?}",
+                    name(record),
+                    witness.zxid,
+                    back.outcome
+                ));
+            }
+            Some(_) => self.checked.writes += 1,
+        }
+        Ok(())
+    }
+
+    fn is_alive(&self, session: i64) -> bool {
+        self.alive.contains(&session) && !self.closed.contains(&session)
+    }
+
+    /// Acknowledged writes that the sequence does not hold; unknown ones may be missing.
+    fn nothing_is_missing(&mut self) -> Result<(), String> {
+        for (place, record) in self.history.records.iter().enumerate() {
+            if !record.op.is_write() || self.done.contains(&place) {
+                continue;
+            }
+            match &record.returned {
+                None => self.checked.dropped += 1,
+                Some(back) if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) => {}
+                Some(back) => {
+                    return Err(format!(
+                        "NothingLost: {} was acknowledged at {:#x} and is not in the sequence",
+                        name(record),
+                        back.zxid
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(record: &Record) -> String {
+    format!("client {}'s {:?} (session {:#x}, xid {})", record.client, record.op, record.session, record.xid)
+}
+
+/// What real time demands: an update stands behind everything acknowledged before it was asked for, and a
+/// read behind a sync sees everything acknowledged before the sync was asked for.
+fn real_time(history: &History) -> Result<(), String> {
+    let mut acknowledged: Vec<(u64, i64)> = history
+        .records
+        .iter()
+        .filter(|r| r.op.is_write())
+        .filter_map(|r| r.returned.as_ref())
+        .filter(|back| !matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)))
+        .map(|back| (back.at, back.zxid))
+        .collect();
+    acknowledged.sort_unstable();
+    let mut newest = 0;
+    for (_, zxid) in &mut acknowledged {
+        newest = newest.max(*zxid);
+        *zxid = newest;
+    }
+    let before = |time: u64| match acknowledged.partition_point(|(at, _)| *at < time) {
+        0 => 0,
+        n => acknowledged[n - 1].1,
+    };
+    let mut floors: BTreeMap<u64, i64> = BTreeMap::new();
+    for record in &history.records {
+        let Some(back) = &record.returned else { continue };
+        if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) {
+            continue;
+        }
+        let floor = before(record.invoked);
+        if record.op.is_write() && back.zxid <= floor {
+            return Err(format!(
+                "Linearizable: {} stands at {:#x}, before it {floor:#x} was acknowledged",
+                name(record),
+                back.zxid
+            ));
+        }
+        let synced = floors.entry(record.client).or_default();
+        if matches!(record.op, Op::Sync { .. }) && back.outcome == Outcome::Done {
+            *synced = floor.max(*synced);
+        }
+        if back.zxid < *synced {
+            return Err(format!(
+                "SyncIsFresh: {} was answered at {:#x}; before the sync {synced:#x} was acknowledged",
+                name(record),
+                back.zxid
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The sequence: Integrity, PrefixConsistency, TotalOrder, LocalPrimaryOrder, GlobalPrimaryOrder and
+//! PrimaryIntegrity, over the very bytes that are proposed and delivered. (Items 2 to 7.)
+//!
+//! Every proposal is first seen at the primary that broadcasts it, and is the same bytes wherever it is seen
+//! again. Whoever delivers a txn has delivered the same one before it; a snapshot instead of txns is left to
+//! `Agreement`. The oracle keeps the sequence for the judgement of the clients' history.
+
+use super::{Check, Invariant, Seen};
+use crate::history::Witness;
+use std::collections::BTreeMap;
+use zkctl::wire::txn::{Txn, TxnRecord};
+use zkctl::zab::Proposal;
+use zkctl::zxid::Zxid;
+
+struct Known {
+    bytes: Vec<u8>,
+    /// What stood before it at its primary.
+    before: Zxid,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    life: u64,
+    accepted: Zxid,
+    delivered: Zxid,
+}
+
+#[derive(Default)]
+pub(crate) struct Sequence {
+    known: BTreeMap<Zxid, Known>,
+    cursors: BTreeMap<u64, Cursor>,
+    newest: Zxid,
+}
+
+impl Sequence {
+    /// The sequence that ends with the last delivered txn. What was proposed and lost its way is not in it.
+    pub(crate) fn witnesses(&self) -> Vec<Witness> {
+        let chain = std::iter::successors(self.known.get(&self.newest), |k| self.known.get(&k.before));
+        let mut witnesses: Vec<_> = chain.map(|k| witness(&k.bytes)).collect();
+        witnesses.reverse();
+        witnesses
+    }
+
+    fn propose(&mut self, seen: &Seen<'_>, before: Zxid, proposal: &Proposal) -> Check {
+        let (zxid, sid) = (proposal.zxid, seen.sid);
+        if let Some(known) = self.known.get(&zxid) {
+            if known.bytes == proposal.bytes {
+                return Ok(());
+            }
+            return Err(format!("Integrity: {zxid} at {sid} is not what its primary broadcast"));
+        }
+        if seen.server.zab().reign() != Some(zxid.epoch()) {
+            return Err(format!("Integrity: {sid} has {zxid}, which no primary broadcast"));
+        }
+        if zxid.counter() == 1 && before < self.newest {
+            return Err(format!(
+                "PrimaryIntegrity: {sid} broadcasts {zxid} behind {before}, delivered is {}",
+                self.newest
+            ));
+        }
+        self.known.insert(zxid, Known { bytes: proposal.bytes.to_vec(), before });
+        Ok(())
+    }
+
+    fn deliver(&mut self, sid: u64, before: Zxid, zxid: Zxid) -> Check {
+        self.newest = self.newest.max(zxid);
+        if zxid.epoch() < before.epoch() {
+            return Err(format!("GlobalPrimaryOrder: {sid} delivers {zxid} behind {before}"));
+        }
+        let Some(known) = self.known.get(&zxid) else {
+            return Err(format!("Integrity: {sid} delivers {zxid}, which nobody broadcast"));
+        };
+        if known.before != before {
+            return Err(format!(
+                "TotalOrder: {sid} delivers {zxid} behind {before}, due behind {}",
+                known.before
+            ));
+        }
+        let gap = zxid.epoch() == before.epoch() && zxid.counter() != before.counter() + 1;
+        if gap { Err(format!("LocalPrimaryOrder: {sid} delivers {zxid} behind {before}")) } else { Ok(()) }
+    }
+}
+
+impl Invariant for Sequence {
+    fn name(&self) -> &'static str {
+        "Broadcast"
+    }
+
+    fn check(&mut self, seen: &Seen<'_>) -> Check {
+        let history = seen.server.zab().history();
+        let mut cursor = self.cursors.get(&seen.sid).copied().unwrap_or_default();
+        if cursor.life != seen.life {
+            // What recovery read is compared from its window's beginning; what it applied stays to Agreement.
+            cursor = Cursor { life: seen.life, accepted: history.base(), delivered: history.delivered() };
+        }
+        if history.last() != cursor.accepted {
+            let mut before = cursor.accepted.min(history.last()).max(history.base());
+            if history.at_or_before(before) != Some(before) {
+                before = history.base();
+            }
+            for proposal in history.behind(before) {
+                self.propose(seen, before, proposal)?;
+                before = proposal.zxid;
+            }
+            cursor.accepted = history.last();
+        }
+        if history.delivered() != cursor.delivered {
+            let mut before = cursor.delivered;
+            // A SNAP or TRUNC moved it: there is nothing to count from.
+            if before < history.base() || before > history.delivered() {
+                before = history.delivered();
+            }
+            for proposal in history.behind(before).take_while(|p| p.zxid <= history.delivered()) {
+                self.deliver(seen.sid, before, proposal.zxid)?;
+                before = proposal.zxid;
+            }
+            cursor.delivered = history.delivered();
+        }
+        self.cursors.insert(seen.sid, cursor);
+        Ok(())
+    }
+
+    fn forget(&mut self, sid: u64) {
+        self.cursors.remove(&sid);
+    }
+}
+
+fn witness(bytes: &[u8]) -> Witness {
+    let record = TxnRecord::decode(bytes).expect("what was proposed can be read");
+    let header = record.header;
+    let err = match record.txn {
+        Txn::Error { err } => err.0,
+        Txn::Multi(multi) => multi.iter().map(|(_, part)| error(&part)).find(|err| *err != 0).unwrap_or(0),
+        _ => 0,
+    };
+    let (session, cxid, kind) = (header.session.0, header.cxid, header.op.wire());
+    Witness { zxid: header.zxid.wire(), session, cxid, time: header.time, kind, err }
+}
+
+fn error(txn: &Txn<'_>) -> i32 {
+    if let Txn::Error { err } = txn { err.0 } else { 0 }
+}
