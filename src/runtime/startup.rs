@@ -335,6 +335,7 @@ pub(super) fn server_parts(
         sync_limit: config.sync_limit.into(),
         settle_ms: 200,
         resend_ms: limits::NOTIFICATION_MS,
+        window: (limits::COMMITTED_WINDOW_TXNS, limits::COMMITTED_WINDOW_BYTES),
     };
     let storage = StorageOptions {
         snap_count: config.snap_count,

@@ -32,6 +32,8 @@ pub struct Gap {
 pub struct History {
     window: VecDeque<Proposal>,
     window_bytes: usize,
+    /// What DIFF may keep in memory of what is delivered: proposals, and their bytes.
+    window_max: (usize, usize),
     base: Zxid,
     last: Zxid,
     delivered: Zxid,
@@ -47,7 +49,16 @@ impl History {
         let mut window: VecDeque<_> = window.into();
         let base = window.pop_front().map_or(last, |p| p.zxid);
         let window_bytes = window.iter().map(|p| p.bytes.len()).sum();
-        History { window, window_bytes, base, last, delivered: last }
+        let window_max = (limits::COMMITTED_WINDOW_TXNS, limits::COMMITTED_WINDOW_BYTES);
+        History { window, window_bytes, window_max, base, last, delivered: last }
+    }
+
+    /// The same that keeps so many delivered proposals, and so many bytes of them.
+    #[must_use]
+    pub fn with_window(mut self, window_max: (usize, usize)) -> History {
+        self.window_max = window_max;
+        self.shrink();
+        self
     }
 
     /// The last accepted zxid.
@@ -126,8 +137,8 @@ impl History {
     /// Drops delivered proposals beyond what memory is given to DIFF.
     fn shrink(&mut self) {
         while let Some(first) = self.window.front() {
-            let over = self.window.len() > limits::COMMITTED_WINDOW_TXNS
-                || self.window_bytes > limits::COMMITTED_WINDOW_BYTES;
+            let (txns, bytes) = self.window_max;
+            let over = self.window.len() > txns || self.window_bytes > bytes;
             if !over || first.zxid > self.delivered {
                 break;
             }
@@ -154,7 +165,7 @@ impl History {
 
     /// A snapshot replaced everything.
     pub fn restart_at(&mut self, zxid: Zxid) {
-        *self = History::recovered(zxid, Vec::new());
+        *self = History::recovered(zxid, Vec::new()).with_window(self.window_max);
     }
 }
 

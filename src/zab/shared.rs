@@ -35,6 +35,8 @@ pub struct Config {
     pub settle_ms: u64,
     /// Interval of repeated notifications, first and last, in milliseconds.
     pub resend_ms: (u64, u64),
+    /// Delivered proposals kept in memory for DIFF, and their bytes.
+    pub window: (usize, usize),
 }
 
 impl Config {
@@ -105,8 +107,8 @@ impl Shared {
     pub(super) fn new(cfg: Config, recovered: Recovered) -> Shared {
         assert!(recovered.accepted_epoch >= recovered.current_epoch, "recovery settles the epochs");
         Shared {
+            history: History::recovered(recovered.last, recovered.window).with_window(cfg.window),
             cfg,
-            history: History::recovered(recovered.last, recovered.window),
             accepted_epoch: recovered.accepted_epoch,
             current_epoch: recovered.current_epoch,
             durable: recovered.last,

@@ -196,7 +196,13 @@ impl<'a> Replay<'a> {
 }
 
 fn name(record: &Record) -> String {
-    format!("client {}'s {:?} (session {:#x}, xid {})", record.client, record.op, record.session, record.xid)
+    let op = short(&format!("{:?}", record.op));
+    format!("client {}'s {op} (session {:#x}, xid {})", record.client, record.session, record.xid)
+}
+
+/// A text without the filling of data.
+fn short(text: &str) -> String {
+    text.replace(", 7", "")
 }
 
 /// What real time demands: an update stands behind everything acknowledged before it was asked for, and a

@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) snap_count: u64,
     pub(crate) prealloc: u64,
     pub(crate) log_bytes: Option<u64>,
+    /// Proposals and bytes that DIFF is served from.
+    pub(crate) window: (usize, usize),
     /// A server that only its own member list names.
     pub(crate) newcomer: Option<Newcomer>,
     /// The directories begin with Apache's `initialize`; else the voters must find each other new.
@@ -58,6 +60,7 @@ impl Options {
             snap_count: [4, 20, 100][prng.below(3) as usize],
             prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
             log_bytes: None,
+            window: [(3, 1 << 20), (20, 1 << 20), (100, 2000), (50_000, 16 << 20)][prng.below(4) as usize],
             newcomer: None,
             initialised: prng.chance(1, 2),
         };
@@ -330,6 +333,7 @@ impl World {
                 sync_limit: 5,
                 settle_ms: 200,
                 resend_ms: (200, 2000),
+                window: self.options.window,
             },
         }
     }

@@ -52,6 +52,7 @@ impl Members {
             sync_limit: 5,
             settle_ms: SETTLE_MS,
             resend_ms: (SETTLE_MS, RESEND_MS),
+            window: (50_000, 16 << 20),
         }
     }
 }

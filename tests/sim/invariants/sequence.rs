@@ -58,6 +58,9 @@ impl Sequence {
                 self.newest
             ));
         }
+        if zxid.epoch() == before.epoch() && zxid.counter() != before.counter() + 1 {
+            return Err(format!("LocalPrimaryOrder: {sid} broadcasts {zxid} behind {before}"));
+        }
         self.known.insert(zxid, Known { bytes: proposal.bytes.to_vec(), before });
         Ok(())
     }
@@ -106,15 +109,18 @@ impl Invariant for Sequence {
         }
         if history.delivered() != cursor.delivered {
             let mut before = cursor.delivered;
-            // A SNAP or TRUNC moved it: there is nothing to count from.
+            // What a SNAP or TRUNC jumped over, or memory dropped, cannot be counted.
             if before < history.base() || before > history.delivered() {
-                before = history.delivered();
+                before = history.base();
             }
             for proposal in history.behind(before).take_while(|p| p.zxid <= history.delivered()) {
                 self.deliver(seen.sid, before, proposal.zxid)?;
                 before = proposal.zxid;
             }
             cursor.delivered = history.delivered();
+            if self.known.contains_key(&cursor.delivered) {
+                self.newest = self.newest.max(cursor.delivered);
+            }
         }
         self.cursors.insert(seen.sid, cursor);
         Ok(())
