@@ -192,15 +192,30 @@ fn recovery_options(config: &ServerConfig, seed: u64) -> RecoveryOptions {
     }
 }
 
-/// Reads the database back.
+/// Whether the other voters are a majority, so that they can bring back what this server has lost.
+fn can_be_repaired(config: &ServerConfig) -> bool {
+    let voters = config.members.voters().count();
+    let others = config.members.voters().filter(|m| Some(m.sid) != config.my_sid).count();
+    !config.is_standalone() && others * 2 > voters
+}
+
+/// Reads the database back; sets damage aside where others can bring back what it held.
 pub(super) fn recover(config: &ServerConfig, dirs: &Directories) -> Result<(Recovered, u64)> {
     let seed = RandomState::new().hash_one(std::process::id());
     let options = recovery_options(config, seed);
-    let recovered =
-        storage::recover(&mut FsDisk::new(dirs.clone(), false), &options).map_err(|e| match e {
-            DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
-            DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
-        })?;
+    let mut disk = FsDisk::new(dirs.clone(), false);
+    let recovered = match can_be_repaired(config) {
+        true => storage::recover_repairable(&mut disk, &options),
+        false => storage::recover(&mut disk, &options),
+    };
+    let recovered = recovered.map_err(|e| match e {
+        DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
+        DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
+    })?;
+    if config.is_standalone() && recovered.zab.trust == zab::Trust::Lost {
+        // There is no leader to take another database from.
+        return Err(ServeFailure::new(exit_code::DAMAGED, recovered.notes.join("; ")));
+    }
     let last = recovered.zab.last;
     tracing::info!(
         "database: zxid {last}, {} znodes, {:?}",
