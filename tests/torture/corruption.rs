@@ -158,6 +158,9 @@ fn assert_refusal(server: &Server, flip: &Flip, code: Option<i32>) {
     assert!(said.contains("zkctl serve: "), "{flip}: no reason: {said}");
     let own = matches!(flip.kind, Kind::MyId | Kind::ZooCfg);
     assert!(own, "{flip}: the others could have repaired it: {said}");
+    let reason = said.lines().skip_while(|l| !l.starts_with("zkctl serve: ")).collect::<Vec<_>>().join("\n");
+    let named = ["myid", "zoo.cfg"].iter().any(|file| reason.contains(file));
+    assert!(named, "{flip}: neither file is named: {reason}");
 }
 
 fn strike(ensemble: &mut Ensemble, index: usize, flips: u64, prng: &mut Prng, tally: &mut Tally) {
