@@ -83,10 +83,17 @@ struct Shared {
     over: AtomicBool,
     paused: AtomicBool,
     parked: AtomicU64,
+    /// Writes that may be acknowledged before the writers wait for more to be allowed; 0 is any number.
+    allowed: AtomicU64,
     written: Mutex<Vec<Written>>,
 }
 
 impl Shared {
+    fn is_spent(&self) -> bool {
+        let allowed = self.allowed.load(Ordering::SeqCst);
+        allowed > 0 && self.acknowledged.load(Ordering::SeqCst) >= allowed
+    }
+
     fn park(&self) {
         self.parked.fetch_add(1, Ordering::SeqCst);
         while self.paused.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
@@ -125,6 +132,10 @@ fn write(writer: u64, servers: &[SocketAddr], shared: &Shared) {
             shared.park();
             continue;
         }
+        if shared.is_spent() {
+            thread::sleep(REST);
+            continue;
+        }
         if written.znodes.is_multiple_of(SHARD) {
             client.create(&format!("/load/w{writer}/{}", written.znodes / SHARD), b"");
         }
@@ -149,6 +160,8 @@ fn write(writer: u64, servers: &[SocketAddr], shared: &Shared) {
 pub(crate) struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Writes beyond those that are waited for.
+    slack: u64,
 }
 
 impl Writers {
@@ -164,7 +177,15 @@ impl Writers {
             thread::spawn(move || write(writer, &servers, &shared))
         };
         let threads = (0..count).map(begin).collect();
-        Writers { shared, threads }
+        Writers { shared, threads, slack: 0 }
+    }
+
+    /// From now on only so many writes are made beyond those that are waited for: a server on a small disk
+    /// that takes many snapshots would fill it while another starts.
+    pub(crate) fn hold_back(mut self, slack: u64) -> Writers {
+        self.slack = slack;
+        self.shared.allowed.store(self.acknowledged() + slack, Ordering::SeqCst);
+        self
     }
 
     /// Writes acknowledged so far.
@@ -180,6 +201,9 @@ impl Writers {
     #[track_caller]
     pub(crate) fn wait_for(&self, more: u64) {
         let target = self.acknowledged() + more;
+        if self.slack > 0 {
+            self.shared.allowed.store(target + self.slack, Ordering::SeqCst);
+        }
         until("more writes are acknowledged", || {
             self.assert_alive();
             (self.acknowledged() >= target).then_some(())

@@ -13,7 +13,7 @@ mod ensemble;
 #[path = "../common/ledger.rs"]
 mod ledger;
 mod leftovers;
-#[allow(dead_code, reason = "tests/torture lets writers pause")]
+#[allow(dead_code, reason = "tests/torture asks more of the writers")]
 mod load;
 mod server;
 mod state;

@@ -19,6 +19,8 @@ use zkctl::wire::words::Mode;
 const WRITERS: u64 = 3;
 /// Acknowledged writes that show that an ensemble goes on.
 const GOES_ON: u64 = 60;
+/// Writes that fill what little room is left.
+const SLACK: u64 = 2000;
 /// What the core ends a server with whose disk failed.
 const DISK_FAILED: i32 = 1;
 
@@ -214,7 +216,7 @@ fn fill(place: &std::path::Path, leave: u64) -> PathBuf {
 #[test]
 fn a_full_disk_ends_the_server_and_room_brings_it_back() {
     let mut rig = Rig::three("full", "snapCount=100\npreAllocSize=64\n");
-    let writers = Writers::start(&rig.ensemble.addresses(), WRITERS);
+    let writers = Writers::start(&rig.ensemble.addresses(), WRITERS).hold_back(SLACK);
     for round in 0..rounds() {
         writers.wait_for(GOES_ON);
         let victim = if round % 2 == 0 { rig.ensemble.follower() } else { rig.ensemble.leader() };

@@ -23,6 +23,8 @@ const WRITERS: u64 = 4;
 /// Acknowledged writes between two cuts, at least, and a drawn number more.
 const BETWEEN: u64 = 40;
 const BETWEEN_MORE: u64 = 200;
+/// Writes that go on while a moment is waited for.
+const SLACK: u64 = 400;
 /// A moment that does not come within this time is not waited for: the cut comes then.
 const MOMENT: Duration = Duration::from_secs(3);
 /// Cuts of one ensemble; then another begins, with other settings.
@@ -205,7 +207,7 @@ impl Run<'_> {
     fn round(&mut self, cuts: u64) {
         let until_cuts = self.tally.cuts + cuts;
         self.first_start();
-        let writers = Writers::start(&self.rig.ensemble.addresses(), WRITERS);
+        let writers = Writers::start(&self.rig.ensemble.addresses(), WRITERS).hold_back(SLACK);
         for moment in TURNS.into_iter().skip(1) {
             if self.tally.cuts >= until_cuts {
                 break;
