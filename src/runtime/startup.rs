@@ -134,11 +134,16 @@ pub(super) fn directories(config: &ServerConfig) -> Result<Directories> {
     };
     let refuse = |message: String| Err(ServeFailure::new(exit_code::DATA_DIR, message));
     for dir in [&dirs.data, &dirs.log] {
-        if !dir.is_dir() && !config.datadir_autocreate {
+        let is_new = !dir.is_dir();
+        if is_new && !config.datadir_autocreate {
             return refuse(format!("{} is missing, and datadir.autocreate is false", dir.display()));
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
-        if let Err(e) = made.and_then(|()| File::open(dir)?.sync_all()) {
+        let sync = |dir: &Path| File::open(dir)?.sync_all();
+        // A new one's name is durable too: nobody else syncs the directory that it is in.
+        let above = dir.parent().filter(|_| is_new);
+        let synced = made.and_then(|()| sync(dir)).and_then(|()| above.map_or(Ok(()), sync));
+        if let Err(e) = synced {
             return refuse(format!("cannot make {}: {e}; check the path and its owner", dir.display()));
         }
     }
@@ -192,15 +197,30 @@ fn recovery_options(config: &ServerConfig, seed: u64) -> RecoveryOptions {
     }
 }
 
-/// Reads the database back.
+/// Whether the other voters are a majority, so that they can bring back what this server has lost.
+fn can_be_repaired(config: &ServerConfig) -> bool {
+    let voters = config.members.voters().count();
+    let others = config.members.voters().filter(|m| Some(m.sid) != config.my_sid).count();
+    !config.is_standalone() && others * 2 > voters
+}
+
+/// Reads the database back; sets damage aside where others can bring back what it held.
 pub(super) fn recover(config: &ServerConfig, dirs: &Directories) -> Result<(Recovered, u64)> {
     let seed = RandomState::new().hash_one(std::process::id());
     let options = recovery_options(config, seed);
-    let recovered =
-        storage::recover(&mut FsDisk::new(dirs.clone(), false), &options).map_err(|e| match e {
-            DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
-            DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
-        })?;
+    let mut disk = FsDisk::new(dirs.clone(), false);
+    let recovered = match can_be_repaired(config) {
+        true => storage::recover_repairable(&mut disk, &options),
+        false => storage::recover(&mut disk, &options),
+    };
+    let recovered = recovered.map_err(|e| match e {
+        DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
+        DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
+    })?;
+    if config.is_standalone() && recovered.zab.trust == zab::Trust::Lost {
+        // There is no leader to take another database from.
+        return Err(ServeFailure::new(exit_code::DAMAGED, recovered.notes.join("; ")));
+    }
     let last = recovered.zab.last;
     tracing::info!(
         "database: zxid {last}, {} znodes, {:?}",
@@ -237,26 +257,28 @@ pub(super) fn listen_all(config: &ServerConfig) -> Result<Listeners> {
     let cannot = |what: &str, host: Option<&str>, port: u16, code: u8, e: std::io::Error| {
         let host = host.unwrap_or("*");
         let hint = "another process has it, or the address is not this machine's";
-        ServeFailure::new(code, format!("cannot bind the {what} port {host}:{port}: {e} ({hint})"))
+        ServeFailure::new(code, format!("cannot bind the {what} {host}:{port}: {e} ({hint})"))
     };
     let mut listeners = Listeners { client: None, election: None, quorum: None };
     if let Some(client) = &config.client {
         let host = client.address.as_deref();
         let listener = listen_at(host, client.port, backlog)
-            .map_err(|e| cannot("client", host, client.port, exit_code::CLIENT_PORT, e))?;
+            .map_err(|e| cannot("client port", host, client.port, exit_code::CLIENT_PORT, e))?;
         listeners.client = Some(listener);
     }
     if config.is_standalone() {
         return Ok(listeners);
     }
     let Some(me) = config.me() else { return Ok(listeners) };
+    // A damaged myid names another server, whose ports are taken or another machine's.
+    let who = |port: &str| format!("{port} port of server.{}, which myid says this is,", me.sid);
     let address = me.address();
     let host = (!config.quorum_listen_on_all_ips).then_some(address.host.as_str());
     let election = listen_at(host, address.election_port, limits::LISTEN_BACKLOG)
-        .map_err(|e| cannot("election", host, address.election_port, exit_code::PEER_PORT, e))?;
+        .map_err(|e| cannot(&who("election"), host, address.election_port, exit_code::PEER_PORT, e))?;
     listeners.election = Some(election);
     let quorum = bind_address(host, address.quorum_port)
-        .map_err(|e| cannot("quorum", host, address.quorum_port, exit_code::PEER_PORT, e))?;
+        .map_err(|e| cannot(&who("quorum"), host, address.quorum_port, exit_code::PEER_PORT, e))?;
     listeners.quorum = Some(vec![quorum]);
     Ok(listeners)
 }
@@ -382,4 +404,31 @@ pub(super) fn server_parts(
         zab,
     };
     ServerParts { settings, recovered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(lines: &str, my_id: &str) -> ServerConfig {
+        let text = format!("dataDir=/d\nclientPort=2181\n{lines}");
+        let draft = Draft::read("zoo.cfg", &text, &[]);
+        draft.finish(MyId::Text(my_id), None).expect("a usable zoo.cfg").0
+    }
+
+    #[test]
+    fn only_a_majority_of_others_repairs_a_server() {
+        let list = |voters: u32, observers: u32| {
+            let role = |n| if n > voters { ":observer" } else { "" };
+            let line = |n| format!("server.{n}=h{n}:2182:2183{}\n", role(n));
+            let ticks = "tickTime=2000\ninitLimit=10\nsyncLimit=5\n";
+            ticks.to_owned() + &(1..=voters + observers).map(line).collect::<String>()
+        };
+        assert!(!can_be_repaired(&config("", "1")), "standalone");
+        assert!(!can_be_repaired(&config(&list(2, 0), "1")), "one other of two");
+        assert!(can_be_repaired(&config(&list(3, 0), "1")));
+        assert!(can_be_repaired(&config(&list(4, 0), "4")), "three others of four");
+        assert!(can_be_repaired(&config(&list(2, 1), "3")), "an observer of two voters");
+        assert!(!can_be_repaired(&config(&list(2, 1), "2")), "a voter of two beside an observer");
+    }
 }

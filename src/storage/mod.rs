@@ -12,6 +12,7 @@ mod log_reader;
 mod names;
 mod purge;
 mod recovery;
+mod repair;
 mod segment;
 mod snapshot_file;
 
@@ -22,6 +23,7 @@ pub use durable_mark::DurableMark;
 pub use log_reader::{End, LogReader, Record};
 pub use names::{log_name, parse as parse_name, snapshot_name};
 pub use recovery::{Recovered, RecoveryError, RecoveryOptions, initialise, recover};
+pub use repair::recover_repairable;
 pub use segment::Segment;
 pub use snapshot_file::SnapshotSink;
 

@@ -15,6 +15,8 @@ pub(super) const DURABLE: &str = "zkctl.durable";
 pub(super) const BEGUN: &str = "zkctl.segment";
 /// Our mark of a database that lost something, in the data directory.
 pub(super) const UNTRUSTED: &str = "zkctl.untrusted";
+/// What was damaged is kept under its name behind this.
+pub(super) const DAMAGED: &str = "zkctl.damaged.";
 /// A pre-zeroed segment that waits for its first record, in the log directory.
 pub(super) fn spare_name(number: u64) -> String {
     format!("zkctl.spare.{number}.zkctl-tmp")

@@ -53,7 +53,7 @@ pub enum RecoveryError {
     },
     /// Logs without any snapshot that can be read.
     #[error(
-        "there are log files but no snapshot that can be read ({why}); bring one back, or set \
+        "there are log files or snapshots, but no snapshot that can be read ({why}); bring one back, or set \
          snapshot.trust.empty=true if this database never had one (ZooKeeper 3.4)"
     )]
     NoSnapshot {
@@ -98,6 +98,43 @@ pub enum RecoveryError {
         /// Its content.
         text: String,
     },
+    /// Epoch files that no server can have written both.
+    #[error(
+        "acceptedEpoch holds {accepted} and currentEpoch {current}, though an epoch is accepted before it is \
+         entered; write the right numbers into them"
+    )]
+    Epochs {
+        /// `acceptedEpoch`.
+        accepted: Epoch,
+        /// `currentEpoch`.
+        current: Epoch,
+    },
+}
+
+impl RecoveryError {
+    /// What is wrong, without what to do about it.
+    pub(super) fn damage(&self) -> String {
+        match self {
+            RecoveryError::Corrupt { file, offset, why, .. } => {
+                format!("{file} is corrupt at offset {offset}: {why}")
+            }
+            RecoveryError::Gap { file, after, got } => {
+                format!("{file}: zxid {got} follows {after}: a part of the log is missing")
+            }
+            RecoveryError::NoSnapshot { why } => format!("no snapshot can be read ({why})"),
+            RecoveryError::Unbridged { file, last } => {
+                format!("{file} cannot be read, and the log goes to {last} only before it")
+            }
+            RecoveryError::Txn { file, zxid, why } => {
+                format!("{file}: the txn {zxid} cannot be applied: {why}")
+            }
+            RecoveryError::Acl { count } => format!("{count} znodes have an ACL that nothing tells"),
+            RecoveryError::Epoch { file, text } => format!("{file} does not hold an epoch but {text:?}"),
+            RecoveryError::Epochs { accepted, current } => {
+                format!("acceptedEpoch holds {accepted}, less than currentEpoch's {current}")
+            }
+        }
+    }
 }
 
 /// How to read a database back.
@@ -195,8 +232,12 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
 pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    let mut notes = Vec::new();
     let mut trust = Trust::Trusted;
-    if logs.is_empty() && snapshots.is_empty() {
+    if let Some(reasons) = read_all(disk, &FileRef::data(names::UNTRUSTED))? {
+        trust = Trust::Lost;
+        notes.push(untrusted(&reasons));
+    } else if logs.is_empty() && snapshots.is_empty() {
         let allowed = options.may_begin
             || disk.len(&FileRef { dir: Dir::Base, name: names::INITIALIZE.into() })?.is_some();
         if allowed {
@@ -204,16 +245,13 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
         } else {
             trust = Trust::New;
         }
-    } else if disk.len(&FileRef::data(names::UNTRUSTED))?.is_some() {
-        trust = Trust::Lost;
     }
-    let mut notes = Vec::new();
     let Newest { tree, sessions, damaged } = load_newest(disk, options, !logs.is_empty(), &mut notes)?;
     let from = tree.last_zxid();
     let window = Window::default();
     let mut replay = Replay { tree, sessions, window, last: None, replayed: 0, notes, damaged };
     let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
-    let segment = replay_logs(disk, &logs, from, mark, &mut replay)?;
+    let segment = replay_logs(disk, &logs, (from, trust), mark, &mut replay)?;
     replay.pass_damaged(None)?;
     make_durable(disk, &logs)?;
     match replay.tree.unresolved_acls() {
@@ -263,7 +301,8 @@ pub fn initialise(disk: &mut dyn Disk) -> Result<(), DiskError> {
     disk.remove(&FileRef { dir: Dir::Base, name: names::INITIALIZE.into() })
 }
 
-fn remove_temporaries(disk: &mut dyn Disk) -> Result<(), DiskError> {
+/// Removes what a crash left unfinished.
+pub(super) fn remove_temporaries(disk: &mut dyn Disk) -> Result<(), DiskError> {
     for dir in [Dir::Data, Dir::Log] {
         for name in disk.list(dir)?.into_iter().filter(|n| n.ends_with(TEMPORARY)) {
             disk.remove(&FileRef { dir, name })?;
@@ -298,7 +337,8 @@ fn load_newest(
             }
         }
     }
-    if has_logs && !options.trust_empty {
+    // A directory that held snapshots only, as a SNAP leaves it, was not empty either.
+    if (has_logs || !damaged.is_empty()) && !options.trust_empty {
         return Err(RecoveryError::NoSnapshot { why }.into());
     }
     Ok(Newest { tree: Tree::new(tree_options), sessions: SessionTable::new(), damaged })
@@ -357,15 +397,16 @@ fn load(
 fn replay_logs(
     disk: &mut dyn Disk,
     logs: &[Zxid],
-    from: Zxid,
+    (from, trust): (Zxid, Trust),
     mark: Option<DurableMark>,
     replay: &mut Replay,
 ) -> Result<Option<Segment>, DiskError> {
     let begun = read_all(disk, &FileRef::log(names::BEGUN))?;
     let newest = logs.last().copied();
     let foreign = newest.map(names::log_name).is_some_and(|name| begun.as_deref() != Some(name.as_bytes()));
-    // Another server has logged since, and may have cut what the mark speaks of.
-    let mark = mark.filter(|m| !foreign || Some(m.segment) == newest);
+    // Another server has logged since, and may have cut what the mark speaks of. Not while damage is being
+    // set aside: the newest segments are gone, and the one in front of them has no torn tail.
+    let mark = mark.filter(|m| !foreign || Some(m.segment) == newest || trust == Trust::Lost);
     let begin = logs.partition_point(|first| *first <= from).saturating_sub(1);
     let mut segment = None;
     for (index, first) in logs.iter().enumerate().skip(begin) {
@@ -492,6 +533,31 @@ fn read_epochs(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch), DiskEr
     let current = read_epoch(disk, names::CURRENT_EPOCH)?.unwrap_or(last.epoch()).max(last.epoch());
     let accepted = read_epoch(disk, names::ACCEPTED_EPOCH)?.unwrap_or(current).max(current);
     Ok((accepted, current))
+}
+
+/// Epoch files that contradict each other. Settled by `read_epochs` where nobody else could tell; a server
+/// that has others must not win an election by an epoch that it never entered.
+pub(super) fn contradiction(disk: &mut dyn Disk) -> Result<Option<RecoveryError>, DiskError> {
+    let current = read_epoch(disk, names::CURRENT_EPOCH)?;
+    let accepted = read_epoch(disk, names::ACCEPTED_EPOCH)?;
+    let both = accepted.zip(current).filter(|(accepted, current)| accepted < current);
+    Ok(both.map(|(accepted, current)| RecoveryError::Epochs { accepted, current }))
+}
+
+/// What operators should know of a database that is not trusted, and what they can do.
+fn untrusted(reasons: &[u8]) -> String {
+    let reasons = String::from_utf8_lossy(reasons);
+    let why = match reasons.trim() {
+        "" => "it was empty, or being replaced, when the server stopped",
+        reasons => reasons,
+    };
+    format!(
+        "this database is not trusted: {why}. The server does not vote with it and serves nobody until it has \
+         taken the database of a leader that the others elect. If they cannot, for want of a majority with \
+         trusted databases: bring back what is missing, or accept its loss; then remove {} from the data \
+         directory and start the server again",
+        names::UNTRUSTED
+    )
 }
 
 #[cfg(test)]

@@ -107,6 +107,11 @@ impl Learner {
         self.stage == Stage::Dialling
     }
 
+    /// Whether we are in broadcast.
+    pub(super) fn is_active(&self) -> bool {
+        self.stage == Stage::Active
+    }
+
     pub(super) fn on_dialled(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
         if self.stage != Stage::Dialling {
             ctx.close(link, "a link that nobody waits for");
@@ -249,7 +254,7 @@ impl Learner {
     fn on_trunc(&mut self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
         let in_memory = ctx.shared.history.truncate(to);
         let left = if in_memory { ctx.shared.history.last() } else { to };
-        let ticket = ctx.shared.wait(Wait::Truncate { to: left, reload: !in_memory });
+        let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to: left, reload: !in_memory });
         ctx.out.push(Action::Truncate { ticket, to, reload: !in_memory });
         self.committed = to;
         if !in_memory {
@@ -299,7 +304,7 @@ impl Learner {
         ctx.shared.history.restart_at(zxid);
         self.committed = zxid;
         self.snapshot = zxid;
-        let ticket = ctx.shared.wait(Wait::Install(zxid));
+        let ticket = ctx.shared.wait(ctx.now, Wait::Install(zxid));
         let untrusted = ctx.shared.trust != Trust::Trusted;
         ctx.out.push(Action::InstallSnapshot { ticket, zxid, untrusted });
         self.stage = Stage::Synchronizing;
@@ -351,7 +356,7 @@ impl Learner {
         self.stage = Stage::Settling;
         ctx.write_current_epoch(self.epoch);
         if ctx.shared.trust != Trust::Trusted {
-            let ticket = ctx.shared.wait(Wait::Trust);
+            let ticket = ctx.shared.wait(ctx.now, Wait::Trust);
             ctx.out.push(Action::Trust { ticket });
         }
         Verdict::Stay

@@ -80,7 +80,7 @@ impl Zab {
         }
         self.role = Role::Standalone;
         if self.shared.trust == Trust::New {
-            let ticket = self.shared.wait(Wait::Initialise);
+            let ticket = self.shared.wait(now, Wait::Initialise);
             out.push(Action::Initialise { ticket });
         } else {
             self.serve(Service::Standalone, out);
@@ -206,7 +206,7 @@ impl Zab {
                 Step::Connect(peer) => out.push(Action::Connect(peer)),
                 Step::AllNew if !self.initialising && looking => {
                     self.initialising = true;
-                    let ticket = self.shared.wait(Wait::Initialise);
+                    let ticket = self.shared.wait(now, Wait::Initialise);
                     out.push(Action::Initialise { ticket });
                 }
                 Step::AllNew => {}
@@ -313,7 +313,22 @@ impl Zab {
         self.follow(now, verdict, out);
     }
 
+    /// When a server in broadcast gives up on its own disk. A leader whose disk stalls answers pings and
+    /// decides nothing that it could apply; a follower's clients would read what is long past. It leaves,
+    /// and takes part in elections again when the disk has answered (`settle`).
+    fn disk_deadline(&self) -> Option<Millis> {
+        let serves = match &self.role {
+            Role::Leading(leader) => leader.is_established(),
+            Role::Learning(learner) => learner.is_active(),
+            Role::Settling | Role::Looking | Role::Standalone => false,
+        };
+        self.shared.disk_deadline().filter(|_| serves)
+    }
+
     fn on_tick(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if self.disk_deadline().is_some_and(|at| now >= at) {
+            return self.look(now, "our disk has not answered within syncLimit", out);
+        }
         let mut ctx = Ctx { now, shared: &mut self.shared, out };
         let verdict = match &mut self.role {
             Role::Leading(leader) => leader.on_tick(&mut ctx),
@@ -329,12 +344,13 @@ impl Zab {
 
     /// When `Input::Tick` is wanted next.
     pub fn next_deadline(&self) -> Option<Millis> {
-        match &self.role {
+        let role = match &self.role {
             Role::Leading(leader) => Some(leader.next_deadline()),
             Role::Learning(learner) => Some(learner.next_deadline()),
             Role::Looking => self.election.next_deadline(),
             Role::Settling | Role::Standalone => None,
-        }
+        };
+        role.into_iter().chain(self.disk_deadline()).min()
     }
 
     /// The zxid that the next proposal must carry; `None` when this server cannot propose now.

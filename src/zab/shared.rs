@@ -89,6 +89,14 @@ pub(super) enum Wait {
     Trust,
 }
 
+/// One of them, and since when it is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    ticket: Ticket,
+    wait: Wait,
+    since: Millis,
+}
+
 /// State under every role.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -99,7 +107,7 @@ pub(super) struct Shared {
     /// Everything accepted up to here is on disk.
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
-    pub(super) waits: VecDeque<(Ticket, Wait)>,
+    pub(super) waits: VecDeque<Pending>,
     next_ticket: u64,
 }
 
@@ -135,18 +143,23 @@ impl Shared {
         Credentials { epoch: epoch.0.into(), zxid, is_new }
     }
 
-    pub(super) fn wait(&mut self, wait: Wait) -> Ticket {
+    /// When a disk that has not answered by then no longer counts as one to work with.
+    pub(super) fn disk_deadline(&self) -> Option<Millis> {
+        self.waits.front().map(|oldest| oldest.since + self.cfg.sync_ms())
+    }
+
+    pub(super) fn wait(&mut self, since: Millis, wait: Wait) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waits.push_back((ticket, wait));
+        self.waits.push_back(Pending { ticket, wait, since });
         ticket
     }
 
     /// Takes what is complete up to `ticket` and records it.
     pub(super) fn done(&mut self, ticket: Ticket) -> Vec<Wait> {
         let mut out = Vec::new();
-        while self.waits.front().is_some_and(|(t, _)| *t <= ticket) {
-            let Some((_, wait)) = self.waits.pop_front() else { break };
+        while self.waits.front().is_some_and(|p| p.ticket <= ticket) {
+            let Some(Pending { wait, .. }) = self.waits.pop_front() else { break };
             match wait {
                 // A truncation accepted later may already have dropped what was appended before it.
                 Wait::Append(zxid) => self.durable = zxid,
@@ -181,20 +194,20 @@ impl Ctx<'_> {
     }
 
     pub(super) fn append(&mut self, proposal: Proposal) {
-        let ticket = self.shared.wait(Wait::Append(proposal.zxid));
+        let ticket = self.shared.wait(self.now, Wait::Append(proposal.zxid));
         self.out.push(Action::Append { ticket, proposal });
     }
 
     pub(super) fn write_accepted_epoch(&mut self, epoch: Epoch) {
         assert!(epoch > self.shared.accepted_epoch, "acceptedEpoch only grows");
-        let ticket = self.shared.wait(Wait::AcceptedEpoch(epoch));
+        let ticket = self.shared.wait(self.now, Wait::AcceptedEpoch(epoch));
         self.out.push(Action::WriteAcceptedEpoch { ticket, epoch });
     }
 
     pub(super) fn write_current_epoch(&mut self, epoch: Epoch) {
         assert!(epoch >= self.shared.current_epoch, "currentEpoch only grows");
         assert!(epoch <= self.shared.accepted_epoch, "an epoch is promised before it is entered");
-        let ticket = self.shared.wait(Wait::CurrentEpoch(epoch));
+        let ticket = self.shared.wait(self.now, Wait::CurrentEpoch(epoch));
         self.out.push(Action::WriteCurrentEpoch { ticket, epoch });
     }
 

@@ -47,6 +47,24 @@ fn a_damaged_record_below_the_durable_mark() {
     }
 }
 
+/// As when a server that waited for its leader is made a standalone one.
+#[test]
+fn an_untrusted_database_is_not_served_alone() {
+    let mut ensemble = written("untrusted-alone");
+    let server = &mut ensemble.servers[0];
+    let mark = server.database().join("zkctl.untrusted");
+    fs::write(&mark, b"log.1 is corrupt at offset 99; lost are the zxids behind 0x1\n").unwrap();
+    let ended = server.start_in_vain();
+    assert_eq!(ended.code, Some(exit_code::DAMAGED.into()), "{}", ended.said);
+    for part in ["log.1 is corrupt at offset 99", "remove zkctl.untrusted"] {
+        assert!(ended.refusal().contains(part), "{}", ended.said);
+    }
+    fs::remove_file(mark).unwrap();
+    server.start();
+    server.wait_serving();
+    assert_eq!(Client::of(server.address()).get("/a").1.version, 200);
+}
+
 #[test]
 fn a_torn_record_behind_the_durable_mark_is_cut() {
     let mut ensemble = written("torn-log");

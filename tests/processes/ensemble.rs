@@ -37,7 +37,9 @@ impl Ensemble {
         Ensemble::start(name, |dir| three_servers(dir, lines))
     }
 
-    fn start(name: &str, make: impl Fn(&PathBuf) -> Vec<Server>) -> Ensemble {
+    /// Starts what `make` makes in a directory, elsewhere again when a port was taken, and waits until all serve.
+    #[track_caller]
+    pub(crate) fn start(name: &str, make: impl Fn(&PathBuf) -> Vec<Server>) -> Ensemble {
         for _ in 0..CLASHES_MAX {
             let dir = fresh_dir(name);
             let mut servers = make(&dir);

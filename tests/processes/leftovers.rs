@@ -7,6 +7,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,7 +50,17 @@ fn reap() {
                 end(&server);
             }
         }
+        unmount_below(&run);
         let _ = fs::remove_dir_all(&run);
+    }
+}
+
+/// Unmounts what a run mounted in its directory. A loop device goes with its last mount.
+fn unmount_below(run: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    for place in places.filter(|place| place.starts_with(run)) {
+        let _ = Command::new("umount").arg("-l").arg(place).stderr(Stdio::null()).status();
     }
 }
 

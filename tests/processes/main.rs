@@ -9,7 +9,12 @@
 
 mod client;
 mod ensemble;
+#[allow(unreachable_pub, reason = "shared by test programs")]
+#[path = "../common/ledger.rs"]
+mod ledger;
 mod leftovers;
+#[allow(dead_code, reason = "tests/torture asks more of the writers")]
+mod load;
 mod server;
 mod state;
 mod trees;

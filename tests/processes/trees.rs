@@ -12,7 +12,7 @@ use zkctl::wire::reply::Stat;
 const PIECE: usize = 500;
 
 /// Each server writes it for itself when it begins to serve, and its stat says when that was.
-const CONFIG: &str = "/zookeeper/config";
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// Every znode of a server: data and stat as they came.
 pub(crate) type Dump = BTreeMap<String, Vec<u8>>;

@@ -22,5 +22,6 @@ mod diff;
 mod elections;
 mod observers;
 mod snap;
+mod stalled_disk;
 mod trunc;
 mod unlisted;

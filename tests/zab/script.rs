@@ -28,6 +28,8 @@ pub(crate) const SETTLE_MS: u64 = 200;
 pub(crate) const RESEND_MS: u64 = 2000;
 /// `initLimit`, in milliseconds.
 pub(crate) const INIT_MS: u64 = 2000;
+/// `syncLimit`, in milliseconds.
+pub(crate) const SYNC_MS: u64 = 1000;
 
 /// What travels from a leader to a learner or back.
 #[derive(Clone, Debug)]

@@ -1,0 +1,315 @@
+//! Damage is set aside, whatever moment the power goes at: nothing is deleted, and nothing that was
+//! shortened is trusted.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(dead_code, reason = "the simulator's disk can more than is needed here")]
+
+#[path = "sim/disk.rs"]
+mod disk;
+
+use disk::SimDisk;
+use zkctl::format::txn_log;
+use zkctl::ids::SessionId;
+use zkctl::prng::Prng;
+use zkctl::storage::{
+    self, Dir, Disk, DiskError, DurableMark, FileRef, Recovered, RecoveryOptions, read_all, recover,
+    recover_repairable,
+};
+use zkctl::wire::errcode::ErrorCode;
+use zkctl::wire::opcode::OpCode;
+use zkctl::wire::txn::{Txn, TxnHeader, TxnRecord};
+use zkctl::zab::Trust;
+use zkctl::zxid::{Epoch, Zxid};
+
+const OPTIONS: RecoveryOptions =
+    RecoveryOptions { seed: 7, extended_types: false, may_begin: false, trust_empty: false };
+
+fn z(epoch: u32, counter: u32) -> Zxid {
+    Zxid::new(Epoch(epoch), counter)
+}
+
+fn put(disk: &mut SimDisk, file: &FileRef, bytes: &[u8]) {
+    disk.remove(file).unwrap();
+    disk.write(file, 0, bytes).unwrap();
+    disk.sync(file).unwrap();
+    disk.sync_dir(file.dir).unwrap();
+}
+
+/// A log of txns that change nothing; returns where each record begins.
+fn segment(zxids: &[Zxid]) -> (Vec<u8>, Vec<usize>) {
+    let mut out = Vec::new();
+    txn_log::write_header(&mut out);
+    let mut begins = Vec::new();
+    for zxid in zxids {
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: *zxid, time: 1, op: OpCode::Error };
+        let mut body = Vec::new();
+        TxnRecord { header, txn: Txn::Error { err: ErrorCode::NONODE }, digest: None }.encode(&mut body);
+        begins.push(out.len());
+        txn_log::write_record(&mut out, &body);
+    }
+    out.resize(out.len() + 512, 0);
+    (out, begins)
+}
+
+fn write_segment(disk: &mut SimDisk, zxids: &[Zxid]) {
+    let (bytes, _) = segment(zxids);
+    put(disk, &FileRef::log(storage::log_name(zxids[0])), &bytes);
+}
+
+/// A server that stopped in order: a snapshot of nothing, and these segments.
+fn stopped(segments: &[Vec<Zxid>]) -> SimDisk {
+    let mut disk = SimDisk::new();
+    storage::initialise(&mut disk).unwrap();
+    for zxids in segments {
+        write_segment(&mut disk, zxids);
+    }
+    let newest = segments.last().unwrap();
+    let (bytes, begins) = segment(newest);
+    let end = bytes.len() - 512;
+    let sum = bytes[begins[begins.len() - 1]..][4..8].try_into().unwrap();
+    let mark =
+        DurableMark { segment: newest[0], offset: end as u64, checksum: u32::from_be_bytes(sum).into() };
+    put(&mut disk, &FileRef::log("zkctl.durable"), &mark.encode());
+    put(&mut disk, &FileRef::log("zkctl.segment"), storage::log_name(newest[0]).as_bytes());
+    let epoch = newest[newest.len() - 1].epoch().0.to_string();
+    for name in ["acceptedEpoch", "currentEpoch"] {
+        put(&mut disk, &FileRef::data(name), epoch.as_bytes());
+    }
+    disk
+}
+
+fn ordinary() -> SimDisk {
+    let zxids = |from, to| (from..=to).map(|n| z(1, n)).collect::<Vec<_>>();
+    stopped(&[zxids(1, 10), zxids(11, 20), zxids(21, 30)])
+}
+
+fn flip(disk: &mut SimDisk, file: &FileRef, at: usize) {
+    let mut bytes = read_all(disk, file).unwrap().unwrap();
+    bytes[at] ^= 0x10;
+    put(disk, file, &bytes);
+}
+
+/// One kind of damage: what the disk holds then, and the last txn that a repaired server may still hold.
+struct Case {
+    name: &'static str,
+    make: fn() -> SimDisk,
+    /// The file that is damaged, or the first that cannot be used.
+    damaged: FileRef,
+    last: Zxid,
+}
+
+fn flipped_record(of: Zxid, index: usize) -> SimDisk {
+    let mut disk = ordinary();
+    let file = FileRef::log(storage::log_name(of));
+    let (_, begins) = segment(&(0..10).map(|n| Zxid(of.0 + n)).collect::<Vec<_>>());
+    flip(&mut disk, &file, begins[index] + 30);
+    disk
+}
+
+/// A snapshot that came from a leader, with a log that does not lead to it.
+fn unbridged() -> SimDisk {
+    let mut disk = stopped(&[vec![z(1, 1), z(1, 2)], vec![z(3, 1), z(3, 2)]]);
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(2, 5))), b"no snapshot");
+    disk
+}
+
+fn cases() -> Vec<Case> {
+    let log = |zxid| FileRef::log(storage::log_name(zxid));
+    let data = |name: &str| FileRef::data(name);
+    vec![
+        Case {
+            name: "a record",
+            make: || flipped_record(z(1, 11), 4),
+            damaged: log(z(1, 11)),
+            last: z(1, 14),
+        },
+        Case {
+            name: "a segment's last record",
+            make: || flipped_record(z(1, 11), 9),
+            damaged: log(z(1, 11)),
+            last: z(1, 19),
+        },
+        Case {
+            name: "the log's last record",
+            make: || flipped_record(z(1, 21), 9),
+            damaged: log(z(1, 21)),
+            last: z(1, 29),
+        },
+        Case {
+            name: "the log's first record",
+            make: || flipped_record(z(1, 1), 0),
+            damaged: log(z(1, 1)),
+            last: Zxid::ZERO,
+        },
+        Case {
+            name: "a log's header",
+            make: || {
+                let mut disk = ordinary();
+                flip(&mut disk, &FileRef::log(storage::log_name(z(1, 11))), 1);
+                disk
+            },
+            damaged: log(z(1, 11)),
+            last: z(1, 10),
+        },
+        Case {
+            name: "a missing segment",
+            make: || {
+                let mut disk = ordinary();
+                disk.remove(&FileRef::log(storage::log_name(z(1, 11)))).unwrap();
+                disk.sync_dir(Dir::Log).unwrap();
+                disk
+            },
+            damaged: log(z(1, 21)),
+            last: z(1, 10),
+        },
+        Case {
+            name: "the only snapshot",
+            make: || {
+                let mut disk = ordinary();
+                flip(&mut disk, &FileRef::data(storage::snapshot_name(Zxid::ZERO)), 40);
+                disk
+            },
+            damaged: data("snapshot.0"),
+            last: Zxid::ZERO,
+        },
+        Case {
+            name: "a received snapshot",
+            make: unbridged,
+            damaged: data("snapshot.200000005"),
+            last: z(1, 2),
+        },
+        Case {
+            name: "a file that is no epoch",
+            make: || {
+                let mut disk = ordinary();
+                put(&mut disk, &FileRef::data("currentEpoch"), b"q");
+                disk
+            },
+            damaged: data("currentEpoch"),
+            last: z(1, 30),
+        },
+        Case {
+            name: "an epoch that was never accepted",
+            make: || {
+                let mut disk = ordinary();
+                put(&mut disk, &FileRef::data("currentEpoch"), b"9");
+                disk
+            },
+            damaged: data("currentEpoch"),
+            last: z(1, 30),
+        },
+    ]
+}
+
+/// Every file with its bytes, those of ours that only describe others apart.
+fn contents(disk: &mut SimDisk) -> Vec<(FileRef, Vec<u8>)> {
+    let mut all = Vec::new();
+    for dir in [Dir::Data, Dir::Log] {
+        for name in disk.list(dir).unwrap() {
+            let file = FileRef { dir, name };
+            let bytes = read_all(disk, &file).unwrap().unwrap();
+            all.push((file, bytes));
+        }
+    }
+    all.retain(|(f, _)| !["zkctl.durable", "zkctl.segment", "zkctl.untrusted"].contains(&f.name.as_str()));
+    all
+}
+
+/// Untrusted, at or before the damage, with every byte of the files that were there still somewhere.
+fn assert_repaired(
+    case: &Case,
+    when: &str,
+    before: &[(FileRef, Vec<u8>)],
+    disk: &mut SimDisk,
+    found: &Recovered,
+) {
+    let name = case.name;
+    assert_eq!(found.zab.trust, Trust::Lost, "{name}, {when}");
+    assert!(found.zab.last <= case.last, "{name}, {when}: {} is behind the damage", found.zab.last);
+    let after = contents(disk);
+    for (file, bytes) in before {
+        let kept = after.iter().any(|(f, b)| f.dir == file.dir && f.name.ends_with(&file.name) && b == bytes);
+        assert!(kept, "{name}, {when}: {file:?} is gone");
+    }
+    let again = recover(disk, &OPTIONS).unwrap();
+    assert_eq!((again.zab.trust, again.zab.last), (Trust::Lost, found.zab.last), "{name}, {when}: again");
+}
+
+#[test]
+fn damage_is_set_aside_and_named() {
+    for case in cases() {
+        let mut disk = (case.make)();
+        let before = contents(&mut disk);
+        let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+        assert_repaired(&case, "undisturbed", &before, &mut disk, &found);
+        assert_eq!(found.zab.last, case.last, "{}: everything in front of the damage stays", case.name);
+        let notes = found.notes.join("\n");
+        assert!(notes.contains(&case.damaged.name), "{}: {notes}", case.name);
+        assert!(notes.contains("remove zkctl.untrusted"), "{}: {notes}", case.name);
+        let kept = disk.list(case.damaged.dir).unwrap();
+        assert!(kept.contains(&format!("zkctl.damaged.{}", case.damaged.name)), "{}: {kept:?}", case.name);
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_point_leaves_nothing_shortened_that_is_trusted() {
+    for case in cases() {
+        let mut points = 0;
+        for fuse in 0.. {
+            let mut finished = true;
+            for seed in 0..8 {
+                let mut disk = (case.make)();
+                let before = contents(&mut disk);
+                disk.fuse = Some(fuse);
+                if let Err(DiskError::Io { .. }) = recover_repairable(&mut disk, &OPTIONS) {
+                    finished = false;
+                    disk.crash(&mut Prng::new(seed));
+                    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+                    let when = format!("fuse {fuse}, seed {seed}");
+                    assert_repaired(&case, &when, &before, &mut disk, &found);
+                }
+            }
+            if finished {
+                break;
+            }
+            points += 1;
+        }
+        assert!(points > 5, "{}: only {points} points", case.name);
+    }
+}
+
+/// A server that nobody could repair says what is wrong and touches nothing.
+#[test]
+fn alone_it_is_refused_and_left_as_it_is() {
+    for case in cases().into_iter().filter(|c| c.name != "an epoch that was never accepted") {
+        let mut disk = (case.make)();
+        let before = contents(&mut disk);
+        let refused = recover(&mut disk, &OPTIONS).unwrap_err();
+        assert!(matches!(refused, DiskError::Recovery(_)), "{}: {refused}", case.name);
+        assert_eq!(contents(&mut disk), before, "{}", case.name);
+    }
+}
+
+/// Two damages, one behind the other.
+#[test]
+fn damage_behind_damage_is_set_aside_too() {
+    let mut disk = flipped_record(z(1, 11), 4);
+    put(&mut disk, &FileRef::data("acceptedEpoch"), b"-");
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 25))), b"torn");
+    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, z(1, 14)));
+    let data = disk.list(Dir::Data).unwrap();
+    for name in ["zkctl.damaged.acceptedEpoch", "zkctl.damaged.snapshot.100000019"] {
+        assert!(data.contains(&name.to_owned()), "{data:?}");
+    }
+}
+
+/// What a received snapshot left when it was all there was: no empty tree comes of it.
+#[test]
+fn a_snapshot_alone_that_cannot_be_read_is_no_empty_database() {
+    let mut disk = SimDisk::new();
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(2, 0))), b"no snapshot");
+    assert!(matches!(recover(&mut disk, &OPTIONS), Err(DiskError::Recovery(_))));
+    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, Zxid::ZERO));
+}
