@@ -1,7 +1,7 @@
 # `make test` installs what the tests need (Debian packages, as root) and runs everything.
 # `make bench` measures zkctl beside Apache ZooKeeper, whose jars ZK_CLASSPATH names.
 
-.PHONY: test check deps bench soak
+.PHONY: test check deps bench soak mutants mutants-page
 
 deps:
 	./tests/install-deps
@@ -9,14 +9,24 @@ deps:
 check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --features mutants -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 test: deps
 	cargo test --locked
+	cargo test --locked --features mutants --test sim mutants
 
 bench:
 	cargo build --release --locked
 	./benches/versus.py $(BENCH)
+
+# Looks for the seeds that kill the mutants; all MUTANT* settings (tests/sim/mutants.rs) can be given.
+mutants:
+	cargo test --release --locked --features mutants --test sim mutants::hunt -- --ignored --nocapture
+
+# Writes what tests/sim/mutants.txt holds into docs/testing.md.
+mutants-page:
+	MUTANT_PAGE=1 cargo test --locked --features mutants --test sim mutants::the_page
 
 # One million acknowledged writes while fifty servers are killed; then three hundred power cuts, a thousand
 # flipped bytes and failing disks. All SOAK_*, POWER_*, CORRUPTION_* and DISK_FAULT_* settings can be given;

@@ -6,7 +6,7 @@
 //!
 //! | floor | modules | owns |
 //! |---|---|---|
-//! | 0 | `zxid` `ids` `time` `limits` `keyed_map` `prng` | vocabulary; every bound in one file |
+//! | 0 | `zxid` `ids` `time` `limits` `keyed_map` `prng` `mutants` | vocabulary; every bound in one file |
 //! | 1 | `jute` `wire` `format` `config` | bytes to typed records and back |
 //! | 2 | `tree` `session` `auth` `pipeline` | replicated state; request to txn; txn to change |
 //! | 3 | `zab` | election, discovery, synchronization, broadcast, quorums |
@@ -20,6 +20,7 @@
 pub mod ids;
 pub mod keyed_map;
 pub mod limits;
+pub mod mutants;
 pub mod prng;
 pub mod time;
 pub mod zxid;

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8, char)] = &[
     ("limits", 0, 'b'),
     ("keyed_map", 0, 'b'),
     ("prng", 0, 'b'),
+    ("mutants", 0, 'b'),
     ("jute", 1, 'b'),
     ("wire", 1, 'b'),
     ("format", 1, 'b'),

@@ -15,6 +15,7 @@ use crate::auth::AuthRules;
 use crate::ids::{SessionId, Sid};
 use crate::jute;
 use crate::limits;
+use crate::mutants::{self, Mutant};
 use crate::session::SessionTracker;
 use crate::time::Now;
 use crate::tree::{self, OwnerKind, Tree, new_stat, path};
@@ -167,7 +168,7 @@ fn marshalling(_: jute::Error) -> ErrorCode {
 /// The version after a change, when the expected one (-1: any) is the current one. It never becomes -1,
 /// which could not be expected (ZOOKEEPER-4743).
 fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
-    if expected != -1 && expected != current {
+    if expected != -1 && expected != current && !mutants::on(Mutant::ExpectedVersionIgnored) {
         return Err(ErrorCode::BADVERSION);
     }
     Ok(match current.wrapping_add(1) {
@@ -240,7 +241,9 @@ impl Job<'_> {
         let path = if sequential {
             sequenced.reserve_exact(create.path.len() + 11);
             sequenced.push_str(create.path);
-            path::push_sequence(&mut sequenced, parent.stat.cversion);
+            let by_count = mutants::on(Mutant::SequenceNameReused);
+            let number = if by_count { parent.children as i32 } else { parent.stat.cversion };
+            path::push_sequence(&mut sequenced, number);
             sequenced.as_str()
         } else {
             create.path

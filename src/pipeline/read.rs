@@ -10,6 +10,7 @@ use crate::auth::{self, AuthRules};
 use crate::ids::{ConnId, SessionId};
 use crate::jute;
 use crate::limits;
+use crate::mutants::{self, Mutant};
 use crate::tree::{Tree, WatchMode, WatchTable, WatcherType, Znode};
 use crate::wire::acl::perms;
 use crate::wire::errcode::ErrorCode;
@@ -249,7 +250,7 @@ impl Reads<'_> {
     /// Sets watches again after a reconnect; what has changed since is told at once instead.
     fn set_watches(&mut self, request: &ReadRequest<'_>, out: &mut Vec<u8>) -> Answered {
         let set = SetWatches::decode(request.op, request.body).map_err(marshalling)?;
-        let since = set.relative_zxid;
+        let since = if mutants::on(Mutant::SetWatchesMissesChange) { i64::MAX } else { set.relative_zxid };
         let lists =
             [(set.data, WatchMode::Data), (set.exist, WatchMode::Data), (set.child, WatchMode::Child)];
         for (which, (paths, mode)) in lists.into_iter().enumerate() {

@@ -9,6 +9,7 @@ use super::{Server, Service};
 use crate::ids::{ConnId, SessionId};
 use crate::jute::Error;
 use crate::limits;
+use crate::mutants::{self, Mutant};
 use crate::pipeline::{After, ReadRequest, Reads};
 use crate::session::password;
 use crate::time::Now;
@@ -219,7 +220,8 @@ impl Server {
         if self.service == Service::Down || turned_away {
             return Verdict::Close("not serving");
         }
-        if request.last_zxid_seen > self.tree.last_zxid().wire() {
+        let ahead = request.last_zxid_seen > self.tree.last_zxid().wire();
+        if ahead && !mutants::on(Mutant::AheadClientAccepted) {
             // It has seen a state that this server does not know yet (single system image).
             return Verdict::Close("the client is ahead of this server");
         }
@@ -369,7 +371,7 @@ impl Server {
                 }
                 self.submit_sync(now, conn, header.xid, body)
             }
-            op if client.pending.is_empty() => {
+            op if client.pending.is_empty() || mutants::on(Mutant::ReadOvertakesWrite) => {
                 let after = self.answer_read(conn, header.xid, op, body);
                 self.stats.on_answer(now.mono, now.mono);
                 closes(after)

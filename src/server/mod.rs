@@ -23,6 +23,7 @@ pub use stats::Stats;
 
 use crate::ids::{ConnId, LinkId, SessionId};
 use crate::keyed_map::KeyedMap;
+use crate::mutants::{self, Mutant};
 use crate::pipeline::Prepare;
 use crate::session::password::SessionIds;
 use crate::session::{SessionTable, SessionTracker, Touches};
@@ -331,7 +332,8 @@ impl Server {
 
     fn take_touched(&mut self) -> Bytes {
         let mut body = Vec::new();
-        for (session, timeout_ms) in self.tenure.touches.take() {
+        let touched = self.tenure.touches.take();
+        for (session, timeout_ms) in touched.into_iter().filter(|_| !mutants::on(Mutant::TouchesNotRelayed)) {
             crate::jute::put_i64(&mut body, session.0);
             crate::jute::put_i32(&mut body, timeout_ms);
         }
@@ -379,6 +381,7 @@ impl Server {
                     self.stats.snapshots += 1;
                     out.push(Action::Log(Level::Info, format!("snapshot {zxid} is on disk")));
                 }
+                StorageEvent::Failed(_) if mutants::on(Mutant::DiskFailureIgnored) => {}
                 StorageEvent::Failed(error) => {
                     self.exit(exit::DISK, format!("the disk failed: {error}; not trying again"), out);
                 }
@@ -388,8 +391,10 @@ impl Server {
 
     fn on_reloaded(&mut self, now: Now, recovered: Recovered) {
         self.abandon_snapshot();
-        self.tree = recovered.tree;
-        self.sessions = recovered.sessions;
+        if !mutants::on(Mutant::TruncKeepsTree) {
+            self.tree = recovered.tree;
+            self.sessions = recovered.sessions;
+        }
         let zab::Recovered { last, window, .. } = recovered.zab;
         self.zab_input(now, Input::Reloaded(Reloaded { last, window }));
     }

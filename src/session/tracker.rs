@@ -6,6 +6,7 @@
 
 use crate::ids::{SessionId, Sid};
 use crate::keyed_map::KeyedMap;
+use crate::mutants::{self, Mutant};
 use crate::session::SessionTable;
 use crate::time::Millis;
 use crate::wire::errcode::ErrorCode;
@@ -43,7 +44,8 @@ impl SessionTracker {
 
     /// The deadline of a sign of life: rounded up to the next border of a tick, never down.
     fn deadline(&self, now: Millis, timeout_ms: i32) -> Millis {
-        let at = now + timeout_ms.max(0) as u64;
+        let halved = u32::from(mutants::on(Mutant::SessionExpiresEarly));
+        let at = now + (timeout_ms.max(0) as u64 >> halved);
         Millis((at.0 / self.tick_ms).saturating_add(1).saturating_mul(self.tick_ms))
     }
 
@@ -123,10 +125,12 @@ impl SessionTracker {
     /// becomes the owner.
     pub fn check(&mut self, session: SessionId, owner: Sid) -> Result<(), ErrorCode> {
         match self.sessions.get_mut(&session) {
-            Some(tracked) if !tracked.closing => match *tracked.owner.get_or_insert(owner) {
-                current if current == owner => Ok(()),
-                _ => Err(ErrorCode::SESSIONMOVED),
-            },
+            Some(tracked) if !tracked.closing || mutants::on(Mutant::ClosingSessionMayWrite) => {
+                match *tracked.owner.get_or_insert(owner) {
+                    current if current == owner => Ok(()),
+                    _ => Err(ErrorCode::SESSIONMOVED),
+                }
+            }
             _ => Err(ErrorCode::SESSIONEXPIRED),
         }
     }

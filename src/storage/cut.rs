@@ -7,12 +7,14 @@
 use super::disk::{Dir, Disk, DiskError, FileRef};
 use super::log_reader::LogReader;
 use super::names;
+use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
 /// Drops every snapshot and every record behind `after`.
 pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid) -> Result<(), DiskError> {
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
-    for zxid in snapshots.into_iter().filter(|z| *z > after) {
+    let stays = |z: Zxid| z <= after || mutants::on(Mutant::TruncKeepsNewerSnapshot);
+    for zxid in snapshots.into_iter().filter(|z| !stays(*z)) {
         disk.remove(&FileRef::data(names::snapshot_name(zxid)))?;
     }
     disk.sync_dir(Dir::Data)?;
@@ -26,10 +28,15 @@ pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid) -> Result<(), DiskErr
         let mut reader = LogReader::open(disk, file.clone())?;
         let mut keep = reader.offset();
         while let Some(record) = reader.next(disk)? {
-            if record.zxid > after {
+            let behind = record.zxid > after;
+            let last_cut = record.zxid == after && mutants::on(Mutant::TruncOneTooMany);
+            if last_cut || (behind && !mutants::on(Mutant::TruncOneTooFew)) {
                 break;
             }
             keep = reader.offset();
+            if behind {
+                break;
+            }
         }
         disk.set_len(&file, keep)?;
         disk.sync(&file)?;

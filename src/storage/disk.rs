@@ -8,6 +8,7 @@
 use super::cut;
 use super::purge;
 use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
+use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 use bytes::Bytes;
 use thiserror::Error;
@@ -209,12 +210,18 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
         DiskOp::Write { file, offset, bytes } => disk.write(&file, offset, &bytes)?,
         DiskOp::Append { file, offset, bytes } => disk.append(&file, offset, &bytes)?,
         DiskOp::Zero { file, offset, len } => disk.zero(&file, offset, len)?,
+        DiskOp::Sync(file) if mutants::on(Mutant::FailedSyncRetried) => {
+            disk.sync(&file).or_else(|_| disk.sync(&file))?;
+        }
         DiskOp::Sync(file) => disk.sync(&file)?,
         DiskOp::SyncDir(dir) => disk.sync_dir(dir)?,
         DiskOp::Rename { dir, from, to } => disk.rename(dir, &from, &to)?,
         DiskOp::Remove(file) => disk.remove(&file)?,
         DiskOp::Replace { file, bytes } => replace(disk, &file, &bytes)?,
-        DiskOp::CutBehind(zxid) => cut::cut_behind(disk, zxid)?,
+        DiskOp::CutBehind(zxid) => match cut::cut_behind(disk, zxid) {
+            Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
+            cut => cut?,
+        },
         DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::reload(disk, &options)?))),
         DiskOp::Initialise => recovery::initialise(disk)?,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
@@ -241,8 +248,13 @@ pub(super) fn replace(disk: &mut dyn Disk, file: &FileRef, bytes: &[u8]) -> Resu
     let temporary = FileRef { dir: file.dir, name: format!("{}{TEMPORARY}", file.name) };
     disk.remove(&temporary)?;
     disk.write(&temporary, 0, bytes)?;
-    disk.sync(&temporary)?;
+    if !mutants::on(Mutant::EpochNotSynced) {
+        disk.sync(&temporary)?;
+    }
     disk.rename(file.dir, &temporary.name, &file.name)?;
+    if mutants::on(Mutant::EpochNameNotSynced) {
+        return Ok(());
+    }
     disk.sync_dir(file.dir)
 }
 

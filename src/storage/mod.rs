@@ -27,6 +27,7 @@ pub use repair::recover_repairable;
 pub use segment::Segment;
 pub use snapshot_file::SnapshotSink;
 
+use crate::mutants::{self, Mutant};
 use crate::prng::Prng;
 use crate::time::Millis;
 use crate::zab::{Proposal, Ticket};
@@ -274,11 +275,13 @@ impl Storage {
             file: FileRef::data(name),
             bytes: epoch.to_string().into_bytes().into(),
         };
-        if !matches!(item, LogItem::Append(_)) {
+        let early = matches!(item, LogItem::CurrentEpoch(_)) && mutants::on(Mutant::EpochBeforeHistory);
+        if !matches!(item, LogItem::Append(_)) && !early {
             self.log.finish(ops);
         }
         match item {
             LogItem::Append(proposal) => self.log.append(&proposal, ops),
+            LogItem::AcceptedEpoch(_) if mutants::on(Mutant::AcceptedEpochNotWritten) => {}
             LogItem::AcceptedEpoch(epoch) => ops.push(epoch_file(names::ACCEPTED_EPOCH, epoch)),
             LogItem::CurrentEpoch(epoch) => ops.push(epoch_file(names::CURRENT_EPOCH, epoch)),
             LogItem::Truncate { to, reload } => {
@@ -296,11 +299,13 @@ impl Storage {
                 let sink = self.incoming.take();
                 assert!(sink.is_some_and(|s| s.zxid() == zxid), "the snapshot that arrived is installed");
                 self.incoming_ready = false;
-                ops.push(DiskOp::Rename {
-                    dir: Dir::Data,
-                    from: snapshot_file::INCOMING.into(),
-                    to: snapshot_name(zxid),
-                });
+                if !mutants::on(Mutant::SnapNotInstalled) {
+                    ops.push(DiskOp::Rename {
+                        dir: Dir::Data,
+                        from: snapshot_file::INCOMING.into(),
+                        to: snapshot_name(zxid),
+                    });
+                }
                 ops.push(DiskOp::SyncDir(Dir::Data));
                 self.count_from_snapshot();
             }
@@ -319,7 +324,9 @@ impl Storage {
         self.marked = None;
         self.bulk_queue.retain(|(what, _)| !matches!(what, Bulk::Mark | Bulk::Purge));
         self.cutting = true;
-        ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
+        if !mutants::on(Mutant::MarkOutlivesCut) {
+            ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
+        }
         ops.push(DiskOp::Remove(FileRef::log(names::BEGUN)));
         ops.push(DiskOp::SyncDir(Dir::Log));
         ops.push(DiskOp::CutBehind(to));
@@ -331,6 +338,8 @@ impl Storage {
             self.marked = self.durable;
             return;
         };
+        let written = self.log.segment.map(|s| s.mark());
+        let mark = written.filter(|_| mutants::on(Mutant::MarkAheadOfDisk)).unwrap_or(mark);
         self.marked = Some(mark);
         let op = DiskOp::Replace { file: FileRef::log(names::DURABLE), bytes: mark.encode().into() };
         self.bulk_queue.push_back((Bulk::Mark, vec![op]));
@@ -362,7 +371,7 @@ impl Storage {
             return;
         }
         self.preparing = true;
-        self.spares += 1;
+        self.spares += u64::from(!mutants::on(Mutant::SpareNameReused));
         self.spare_slice(0);
     }
 
@@ -412,7 +421,8 @@ impl Storage {
                         events.push(StorageEvent::SnapshotWritten(zxid));
                     }
                     Bulk::IncomingEnd(count) => {
-                        self.incoming_ready = self.incoming.is_some() && count == self.incoming_count;
+                        self.incoming_ready = self.incoming.is_some()
+                            && (count == self.incoming_count || mutants::on(Mutant::StaleIncomingEnd));
                     }
                     Bulk::Snapshot | Bulk::Incoming | Bulk::Mark | Bulk::Purge => {}
                 }
@@ -464,7 +474,9 @@ impl Storage {
             from: snapshot_file::OUTGOING.into(),
             to: snapshot_name(zxid),
         });
-        ops.push(DiskOp::SyncDir(Dir::Data));
+        if !mutants::on(Mutant::SnapshotNameNotSynced) {
+            ops.push(DiskOp::SyncDir(Dir::Data));
+        }
         self.bulk_queue.push_back((Bulk::SnapshotEnd(zxid), ops));
     }
 

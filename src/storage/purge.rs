@@ -4,6 +4,7 @@ use super::disk::{Dir, Disk, DiskError, FileRef};
 use super::names;
 use crate::format::files::superfluous;
 use crate::format::snapshot;
+use crate::mutants::{self, Mutant};
 
 /// Deletes it. Snapshots that are not whole are not counted (ZOOKEEPER-3231) and, when
 /// older than the oldest kept one, go too.
@@ -18,7 +19,10 @@ pub(super) fn purge(disk: &mut dyn Disk, retain: usize) -> Result<(), DiskError>
         found.push((zxid, snapshot::is_complete(&tail[..read])));
     }
     let logs = names::all(&disk.list(Dir::Log)?, "log");
-    let (snapshots, segments) = superfluous(&found, &logs, retain);
+    let (snapshots, mut segments) = superfluous(&found, &logs, retain);
+    if let (true, Some((newest, _))) = (mutants::on(Mutant::PurgeDropsNeededLog), found.last()) {
+        segments.extend(logs.iter().filter(|first| *first <= newest));
+    }
     for zxid in snapshots {
         disk.remove(&FileRef::data(names::snapshot_name(zxid)))?;
     }

@@ -11,9 +11,10 @@ use super::names;
 use super::segment::Segment;
 use crate::format::snapshot::{self, TAIL_MAX, Verifier};
 use crate::limits;
+use crate::mutants::{self, Mutant};
 use crate::session::SessionTable;
 use crate::tree::{Loader, Tree, TreeOptions};
-use crate::wire::txn::TxnRecord;
+use crate::wire::txn::{Txn, TxnRecord};
 use crate::zab::{self, History, Proposal, Trust};
 use crate::zxid::{Epoch, Zxid};
 use std::collections::VecDeque;
@@ -230,6 +231,9 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
 /// Reads the database back in a running server. Unfinished files are left alone: the other lane may be
 /// writing a spare segment or a snapshot.
 pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
+    if mutants::on(Mutant::ReloadSweepsFiles) {
+        remove_temporaries(disk)?;
+    }
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let mut notes = Vec::new();
@@ -239,6 +243,7 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
         notes.push(untrusted(&reasons));
     } else if logs.is_empty() && snapshots.is_empty() {
         let allowed = options.may_begin
+            || mutants::on(Mutant::WipedServerVotes)
             || disk.len(&FileRef { dir: Dir::Base, name: names::INITIALIZE.into() })?.is_some();
         if allowed {
             initialise(disk)?;
@@ -279,6 +284,7 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
 fn make_durable(disk: &mut dyn Disk, logs: &[Zxid]) -> Result<(), DiskError> {
     if let Some(newest) = logs.last().map(|first| FileRef::log(names::log_name(*first)))
         && disk.len(&newest)?.is_some()
+        && !mutants::on(Mutant::RecoveredNotSynced)
     {
         disk.sync(&newest)?;
     }
@@ -338,7 +344,8 @@ fn load_newest(
         }
     }
     // A directory that held snapshots only, as a SNAP leaves it, was not empty either.
-    if (has_logs || !damaged.is_empty()) && !options.trust_empty {
+    let held = has_logs || !damaged.is_empty();
+    if held && !options.trust_empty && !mutants::on(Mutant::EmptyTreeWithLogs) {
         return Err(RecoveryError::NoSnapshot { why }.into());
     }
     Ok(Newest { tree: Tree::new(tree_options), sessions: SessionTable::new(), damaged })
@@ -384,7 +391,9 @@ fn load(
     buffer.resize(had + TAIL_MAX, 0);
     let read = disk.read(&file, offset, &mut buffer[had..])?;
     buffer.truncate(had + read);
-    if let Err(e) = verifier.tail(&buffer) {
+    if let Err(e) = verifier.tail(&buffer)
+        && !mutants::on(Mutant::SnapshotChecksumIgnored)
+    {
         return Ok(Err(e.to_string()));
     }
     Ok(loader
@@ -426,7 +435,9 @@ fn replay_logs(
         let newest = index + 1 == logs.len();
         let ours = begun.as_deref() == Some(name.as_bytes());
         judge(&name, (*first, newest, ours), &end, mark, marked)?;
-        if let Some(damage) = &end.damage {
+        if let Some(damage) = &end.damage
+            && !mutants::on(Mutant::TornTailKept)
+        {
             cut_tail(disk, &file, &end)?;
             let at = end.offset;
             replay
@@ -457,7 +468,7 @@ fn judge(
     };
     let mut void = false;
     if let Some(mark) = mark.filter(|m| m.segment == first) {
-        if end.offset < mark.offset {
+        if end.offset < mark.offset && !mutants::on(Mutant::CorruptionCutAsTorn) {
             let why = end.damage.clone().unwrap_or("the records end here".into());
             return corrupt(why, mark.offset);
         }
@@ -500,7 +511,10 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
     }
     // A hole below the snapshot must not become one in a DIFF (ZOOKEEPER-4925). A SNAP's is where the
     // log passes the snapshot without its txn, and looks like an ordinary change of epoch.
-    let hole = |last: Zxid| !History::follows(last, zxid) || (last < from && zxid > from);
+    let hole = |last: Zxid| {
+        !History::follows(last, zxid)
+            || (last < from && zxid > from && !mutants::on(Mutant::WindowOverSnapHole))
+    };
     if replay.last.is_none_or(hole) {
         replay.window = Window::default();
     }
@@ -509,7 +523,9 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
         replay.pass_damaged(Some(zxid))?;
         let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
         let record = TxnRecord::decode(&proposal.bytes).map_err(|e| bad(e.to_string()))?;
-        replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
+        if !(matches!(record.txn, Txn::Error { .. }) && mutants::on(Mutant::ErrorTxnNotReplayed)) {
+            replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
+        }
         replay.sessions.apply(&record.header, &record.txn);
         replay.replayed += 1;
     }
@@ -566,7 +582,7 @@ mod tests {
     use crate::ids::SessionId;
     use crate::wire::errcode::ErrorCode;
     use crate::wire::opcode::OpCode;
-    use crate::wire::txn::{Txn, TxnHeader};
+    use crate::wire::txn::TxnHeader;
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)

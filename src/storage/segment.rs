@@ -8,6 +8,7 @@ use super::disk::{Dir, DiskOp, FileRef, TEMPORARY};
 use super::durable_mark::DurableMark;
 use super::names;
 use crate::format::txn_log;
+use crate::mutants::{self, Mutant};
 use crate::zab::Proposal;
 use crate::zxid::Zxid;
 
@@ -64,6 +65,7 @@ pub(super) struct LogEnd {
 
 impl LogEnd {
     pub(super) fn new(segment: Option<Segment>, force_sync: bool, bytes_max: Option<u64>) -> LogEnd {
+        let force_sync = force_sync && !mutants::on(Mutant::LogNotSynced);
         let (spare, taken, roll, gather) = (None, None, false, Gather::default());
         LogEnd { segment, spare, taken, roll, force_sync, bytes_max, gather }
     }
@@ -121,7 +123,7 @@ impl LogEnd {
             ops.push(DiskOp::Sync(file));
         }
         ops.push(DiskOp::Rename { dir: Dir::Log, from, to: name });
-        if self.force_sync {
+        if self.force_sync && !mutants::on(Mutant::SegmentNameNotSynced) {
             ops.push(DiskOp::SyncDir(Dir::Log));
         }
     }
@@ -129,6 +131,8 @@ impl LogEnd {
     /// The files behind a point were dropped: what comes next begins a segment.
     pub(super) fn close(&mut self, ops: &mut Vec<DiskOp>) {
         self.finish(ops);
-        self.segment = None;
+        if !mutants::on(Mutant::AppendAtStaleOffset) {
+            self.segment = None;
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::disk::{DiskOp, FileRef};
 use crate::format::snapshot::Writer;
+use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
 /// The file of a snapshot that we write.
@@ -67,6 +68,10 @@ impl SnapshotSink {
         if let Some(writer) = self.writer.take() {
             writer.finish(&mut trailer, self.zxid, digest);
         }
-        vec![self.write(trailer), DiskOp::Sync(self.file.clone())]
+        let mut ops = vec![self.write(trailer)];
+        if !mutants::on(Mutant::SnapshotNotSynced) {
+            ops.push(DiskOp::Sync(self.file.clone()));
+        }
+        ops
     }
 }

@@ -11,6 +11,7 @@ use super::{OwnerKind, Tree, client_stat, content_crc, path};
 use crate::format::snapshot::StoredStat;
 use crate::ids::SessionId;
 use crate::jute::Strings;
+use crate::mutants::{self, Mutant};
 use crate::wire::acl::AclList;
 use crate::wire::errcode::ErrorCode;
 use crate::wire::opcode::OpCode;
@@ -121,7 +122,10 @@ impl Tree {
                     behind_culprit = true;
                     SubOutcome { op: OpCode::Error, err: *err, stat: Stat::default() }
                 }
-                (true, _) => {
+                (true, txn) => {
+                    if !behind_culprit && mutants::on(Mutant::FailedMultiHalfApplied) {
+                        let _ = self.apply_one(header, txn, events);
+                    }
                     let err = if behind_culprit { ErrorCode::RUNTIMEINCONSISTENCY } else { ErrorCode::OK };
                     SubOutcome { op: OpCode::Error, err, stat: Stat::default() }
                 }
@@ -213,7 +217,7 @@ impl Tree {
         let (above, name) = path::split(path).ok_or(ErrorCode::NONODE)?;
         let parent = self.arena.find(above.as_bytes()).ok_or(ErrorCode::NONODE)?;
         let stat = self.arena.node(parent).stat();
-        if zxid.wire() > stat.pzxid {
+        if zxid.wire() > stat.pzxid && !mutants::on(Mutant::DeleteKeepsPzxid) {
             self.save_before(parent);
             self.change_stat(parent, &StoredStat { pzxid: zxid.wire(), ..stat });
         }
@@ -223,7 +227,9 @@ impl Tree {
         events(Trigger { kind: EventKind::Deleted, path, zxid, acl: self.acls.list(acl) });
         self.acls.release(acl);
         let parent_acl = self.arena.node(parent).acl;
-        self.tell_parent(path, zxid, parent_acl, events);
+        if !mutants::on(Mutant::ChildWatchMissesDelete) {
+            self.tell_parent(path, zxid, parent_acl, events);
+        }
         Ok(Stat::default())
     }
 
@@ -304,6 +310,9 @@ impl Tree {
         listed: Option<Strings<'_>>,
         events: Events<'_>,
     ) {
+        if mutants::on(Mutant::CloseKeepsEphemerals) {
+            return;
+        }
         for path in listed.unwrap_or_default().iter() {
             // A path that is gone already still moves its parent's pzxid, and is no error.
             let _ = self.apply_delete(path, zxid, events);

@@ -10,6 +10,7 @@ use super::arena::Node;
 use crate::format::snapshot::{self, NodeRecord};
 use crate::ids::SessionId;
 use crate::jute;
+use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 use std::collections::BTreeMap;
 
@@ -60,8 +61,9 @@ impl Tree {
     /// at the same border, ids with timeouts in milliseconds.
     pub fn open_cursor(&mut self, sessions: impl ExactSizeIterator<Item = (SessionId, i32)>) -> CursorId {
         let mut prologue = Vec::with_capacity(64 + sessions.len() * 12);
-        jute::put_vec_len(&mut prologue, sessions.len());
-        for (id, timeout_ms) in sessions {
+        let kept = if mutants::on(Mutant::SnapshotWithoutSessions) { 0 } else { sessions.len() };
+        jute::put_vec_len(&mut prologue, kept);
+        for (id, timeout_ms) in sessions.take(kept) {
             snapshot::write_session(&mut prologue, id.0, timeout_ms);
         }
         jute::put_vec_len(&mut prologue, self.acls.len());
@@ -160,6 +162,9 @@ impl Tree {
     /// To be called before a znode's data, ACL or stat change, and before it is removed.
     pub(super) fn save_before(&mut self, index: u32) {
         if self.cursors.open.is_empty() || !self.cursors.open.values().any(|c| c.wants(index)) {
+            return;
+        }
+        if mutants::on(Mutant::BeforeImageLost) {
             return;
         }
         let mut path = Vec::new();

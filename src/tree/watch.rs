@@ -7,6 +7,7 @@
 
 use crate::ids::ConnId;
 use crate::keyed_map::KeyedMap;
+use crate::mutants::{self, Mutant};
 use crate::wire::reply::EventKind;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
@@ -155,6 +156,7 @@ impl Watchers {
     fn drain(&mut self, out: &mut Vec<ConnId>) {
         match self {
             Watchers::None => {}
+            Watchers::One(conn, _) if mutants::on(Mutant::OneShotFiresTwice) => out.push(*conn),
             Watchers::One(conn, modes) => {
                 out.push(*conn);
                 *modes &= !ONE_SHOT;

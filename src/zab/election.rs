@@ -9,6 +9,7 @@
 use super::quorum::Majority;
 use crate::config::MemberList;
 use crate::ids::Sid;
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::vote::{NOTIFICATION_VERSION, Notification, PeerState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,7 +175,8 @@ impl Election {
         if !self.is_voter() {
             return NO_VOTE;
         }
-        Vote { epoch: self.credentials.epoch, zxid: self.credentials.zxid, leader: self.setup.me }
+        let epoch = if mutants::on(Mutant::VoteIgnoresEpoch) { 0 } else { self.credentials.epoch };
+        Vote { epoch, zxid: self.credentials.zxid, leader: self.setup.me }
     }
 
     /// Begins a new round with these credentials.

@@ -10,6 +10,7 @@ use super::progress::{Kind, LearnerProgress, Stage};
 use super::shared::{Ctx, Verdict, Wait};
 use super::sync_plan::{SyncPlan, plan};
 use crate::ids::{LinkId, Sid};
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::quorum::LearnerInfo;
 use crate::zxid::{Epoch, Zxid};
@@ -126,7 +127,8 @@ impl Leader {
     pub(super) fn on_link_down(&mut self, ctx: &Ctx<'_>, link: LinkId) -> Verdict {
         self.learners.remove(&link);
         let connected = self.with_us(ctx, |s| matches!(s, Stage::Synchronized | Stage::Active));
-        if self.phase == Phase::Broadcast && !ctx.shared.cfg.quorum.is_quorum(connected) {
+        let lost = self.phase == Phase::Broadcast && !ctx.shared.cfg.quorum.is_quorum(connected);
+        if lost && !mutants::on(Mutant::LeaderWithoutQuorumStays) {
             return Verdict::look("a quorum of followers is no longer connected");
         }
         Verdict::Stay
@@ -154,7 +156,8 @@ impl Leader {
     /// Ourselves and the learners at `stage` or further.
     fn with_us<'a>(&'a self, ctx: &Ctx<'_>, at_least: fn(Stage) -> bool) -> impl Iterator<Item = Sid> + 'a {
         let me = ctx.shared.cfg.me;
-        let others = self.learners.values().filter(move |l| l.kind == Kind::Follower && at_least(l.stage));
+        let counts = |l: &LearnerProgress| l.kind == Kind::Follower || mutants::on(Mutant::ObserversCounted);
+        let others = self.learners.values().filter(move |l| counts(l) && at_least(l.stage));
         std::iter::once(me).chain(others.map(|l| l.sid))
     }
 
@@ -299,7 +302,7 @@ impl Leader {
             .filter(|l| l.stage == Stage::Promised && l.kind == Kind::Follower && l.promise_counts)
             .map(|l| l.sid)
             .chain(std::iter::once(ctx.shared.cfg.me));
-        if !ctx.shared.cfg.quorum.is_quorum(promised) {
+        if !ctx.shared.cfg.quorum.is_quorum(promised) && !mutants::on(Mutant::PromisesNotAwaited) {
             return;
         }
         self.phase = Phase::Synchronization;
@@ -319,6 +322,7 @@ impl Leader {
         let mut chosen = plan(learner.last, history, self.committed);
         let from = match chosen {
             SyncPlan::Diff(from) | SyncPlan::Trunc(from) => from,
+            SyncPlan::Snap if mutants::on(Mutant::SnapPointAheadOfTree) => self.committed,
             SyncPlan::Snap => history.delivered(),
         };
         if from < history.base() {
@@ -334,7 +338,8 @@ impl Leader {
         learner.stage = Stage::Synchronizing;
         learner.acked = Zxid::ZERO;
         let mut messages = Vec::new();
-        for proposal in history.behind(from) {
+        let left_out = usize::from(mutants::on(Mutant::DiffWithHole));
+        for proposal in history.behind(from).skip(left_out) {
             if proposal.zxid <= self.committed {
                 messages.push(Message::Propose(proposal.clone()));
                 messages.push(Message::Commit(proposal.zxid));
@@ -378,7 +383,8 @@ impl Leader {
 
     /// With a quorum that has our whole history on disk, ourselves included, the reign begins.
     fn establish(&mut self, ctx: &mut Ctx<'_>) {
-        let quorum = ctx.shared.cfg.quorum.is_quorum(self.with_us(ctx, |s| s == Stage::Synchronized));
+        let quorum = ctx.shared.cfg.quorum.is_quorum(self.with_us(ctx, |s| s == Stage::Synchronized))
+            || mutants::on(Mutant::NewLeaderAcksNotAwaited);
         if self.phase != Phase::Synchronization || !self.entered || !quorum {
             return;
         }
@@ -395,7 +401,12 @@ impl Leader {
     /// The zxid that the next proposal must carry; `None` when this reign can make no more.
     pub(super) fn next_zxid(&self, ctx: &Ctx<'_>) -> Option<Zxid> {
         let last = ctx.shared.history.last();
-        if last.epoch() == self.epoch { last.successor() } else { self.epoch.first_zxid().successor() }
+        if last.epoch() == self.epoch {
+            let wrapped = || mutants::on(Mutant::CounterWrapsIntoEpoch).then_some(Zxid(last.0 + 1));
+            last.successor().or_else(wrapped)
+        } else {
+            self.epoch.first_zxid().successor()
+        }
     }
 
     pub(super) fn propose(&mut self, ctx: &mut Ctx<'_>, proposal: Proposal) {
@@ -416,7 +427,9 @@ impl Leader {
         if self.phase != Phase::Broadcast {
             return;
         }
-        let me = (ctx.shared.cfg.me, ctx.shared.durable);
+        let unsynced = mutants::on(Mutant::LeaderCountsUnsynced);
+        let ours = if unsynced { ctx.shared.history.last() } else { ctx.shared.durable };
+        let me = (ctx.shared.cfg.me, ours);
         let followers = self
             .learners
             .values()
@@ -499,7 +512,8 @@ impl Leader {
                     .map(|l| l.sid)
             });
             let confirmed: BTreeSet<Sid> = confirmed.chain([ctx.shared.cfg.me]).collect();
-            let quorum = ctx.shared.cfg.quorum.is_quorum(confirmed.into_iter());
+            let quorum = ctx.shared.cfg.quorum.is_quorum(confirmed.into_iter())
+                || mutants::on(Mutant::SyncWithoutQuorum);
             if !quorum || barrier.behind > ctx.shared.history.delivered() {
                 return;
             }
@@ -533,7 +547,8 @@ impl Leader {
         }
         if self.phase == Phase::Broadcast && now >= self.next_check {
             self.next_check = now + ctx.shared.cfg.tick_ms;
-            if !ctx.shared.cfg.quorum.is_quorum(self.with_us(ctx, |s| s == Stage::Active)) {
+            let lost = !ctx.shared.cfg.quorum.is_quorum(self.with_us(ctx, |s| s == Stage::Active));
+            if lost && !mutants::on(Mutant::LeaderWithoutQuorumStays) {
                 return Verdict::look("a quorum of followers is no longer connected");
             }
             let last = ctx.shared.history.last();

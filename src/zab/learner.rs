@@ -8,6 +8,7 @@ use super::history::{History, Proposal};
 use super::message::Message;
 use super::shared::{Ctx, Trust, Verdict, Wait};
 use crate::ids::{LinkId, Sid};
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION};
 use crate::zxid::{Epoch, Zxid};
@@ -239,7 +240,8 @@ impl Learner {
             ctx.write_accepted_epoch(epoch);
         } else {
             // Promised in an earlier attempt: that promise must not be counted twice.
-            self.ack_epoch(ctx, link, None);
+            let counts = mutants::on(Mutant::PromiseCountedTwice).then_some(ctx.shared.current_epoch);
+            self.ack_epoch(ctx, link, counts);
         }
         Verdict::Stay
     }
@@ -318,6 +320,11 @@ impl Learner {
         match ctx.shared.history.accept(proposal.clone()) {
             Ok(true) => {
                 ctx.append(proposal);
+                if let (true, Stage::Active, Some(link)) =
+                    (mutants::on(Mutant::AckBeforeFsync), self.stage, self.link)
+                {
+                    self.acknowledge(ctx, link);
+                }
                 Verdict::Stay
             }
             Ok(false) => Verdict::Stay,
@@ -331,6 +338,9 @@ impl Learner {
                 "COMMIT of {zxid}, which was never proposed to us (last {})",
                 ctx.shared.history.last()
             ));
+        }
+        if self.stage == Stage::Settling && mutants::on(Mutant::CommitWhileSettlingLost) {
+            return Verdict::Stay;
         }
         self.committed = self.committed.max(zxid);
         if let (Stage::Active, Some(link)) = (self.stage, self.link) {
@@ -358,6 +368,9 @@ impl Learner {
         if ctx.shared.trust != Trust::Trusted {
             let ticket = ctx.shared.wait(ctx.now, Wait::Trust);
             ctx.out.push(Action::Trust { ticket });
+        }
+        if let (true, Some(link)) = (mutants::on(Mutant::NewLeaderAckedEarly), self.link) {
+            self.ack_new_leader(ctx, link);
         }
         Verdict::Stay
     }
@@ -388,10 +401,7 @@ impl Learner {
         }
         let entered = ctx.shared.current_epoch == self.epoch && ctx.shared.trust == Trust::Trusted;
         if self.stage == Stage::Settling && entered {
-            self.stage = Stage::AwaitingUpToDate;
-            self.acked = self.committed;
-            self.heard(ctx);
-            ctx.send(link, Message::Ack(self.epoch.first_zxid()));
+            self.ack_new_leader(ctx, link);
         }
         if matches!(self.stage, Stage::AwaitingUpToDate | Stage::Active) {
             self.acknowledge(ctx, link);
@@ -402,9 +412,17 @@ impl Learner {
         Verdict::Stay
     }
 
+    fn ack_new_leader(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
+        self.stage = Stage::AwaitingUpToDate;
+        self.acked = self.committed;
+        self.heard(ctx);
+        ctx.send(link, Message::Ack(self.epoch.first_zxid()));
+    }
+
     /// ACKs what is durable and not acknowledged yet. A zkctl leader takes the last one for all.
     fn acknowledge(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
-        let durable = ctx.shared.durable;
+        let early = mutants::on(Mutant::AckBeforeFsync);
+        let durable = if early { ctx.shared.history.last() } else { ctx.shared.durable };
         if !ctx.shared.is_voter() || durable <= self.acked {
             return;
         }

@@ -22,6 +22,7 @@ pub use shared::{Config, Recovered, Trust};
 pub use sync_plan::{SyncPlan, plan};
 
 use crate::ids::{LinkId, Sid};
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::vote::{Notification, PeerState};
 use crate::zxid::{Epoch, Zxid};
@@ -179,7 +180,8 @@ impl Zab {
     }
 
     fn settle(&mut self, now: Millis, out: &mut Vec<Action>) {
-        if self.stopped || !matches!(self.role, Role::Settling) || !self.shared.waits.is_empty() {
+        let quiet = self.shared.waits.is_empty() || mutants::on(Mutant::ElectionBeforeDisk);
+        if self.stopped || !matches!(self.role, Role::Settling) || !quiet {
             return;
         }
         self.role = Role::Looking;

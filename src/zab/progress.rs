@@ -1,6 +1,7 @@
 //! One learner as its leader sees it (the state of the original's LearnerHandler, without its thread).
 
 use crate::ids::Sid;
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::zxid::{Epoch, Zxid};
 
@@ -71,6 +72,7 @@ impl LearnerProgress {
 
     /// Whether new proposals and decisions are sent to it.
     pub(super) fn is_forwarding(&self) -> bool {
-        matches!(self.stage, Stage::Synchronizing | Stage::Synchronized | Stage::Active)
+        let synchronizing = self.stage == Stage::Synchronizing && !mutants::on(Mutant::ForwardedAfterAck);
+        synchronizing || matches!(self.stage, Stage::Synchronized | Stage::Active)
     }
 }

@@ -1,6 +1,7 @@
 //! Which sets of servers decide.
 
 use crate::ids::Sid;
+use crate::mutants::{self, Mutant};
 use std::collections::BTreeSet;
 
 /// A majority of the voters (QuorumMaj).
@@ -27,8 +28,10 @@ impl Majority {
 
     /// Whether these servers are a quorum; non-voters and repetitions do not count.
     pub fn is_quorum(&self, servers: impl Iterator<Item = Sid>) -> bool {
-        let counted: BTreeSet<Sid> = servers.filter(|s| self.voters.contains(s)).collect();
-        counted.len() * 2 > self.voters.len()
+        let observers_too = mutants::on(Mutant::ObserversCounted);
+        let counted: BTreeSet<Sid> = servers.filter(|s| self.voters.contains(s) || observers_too).collect();
+        let missing_one = usize::from(mutants::on(Mutant::MinorityIsQuorum) && !counted.is_empty());
+        (counted.len() + missing_one) * 2 > self.voters.len()
     }
 
     /// The largest value that a quorum has reached, given each voter's; voters not named have reached none.
@@ -36,7 +39,8 @@ impl Majority {
         let mut reached: Vec<T> = values.filter(|(sid, _)| self.is_voter(*sid)).map(|(_, v)| v).collect();
         assert!(reached.len() <= self.voters.len(), "a voter was counted twice");
         reached.sort_unstable();
-        let needed = self.voters.len() / 2 + 1;
+        let missing_one = usize::from(mutants::on(Mutant::MinorityDecides) && self.voters.len() > 1);
+        let needed = self.voters.len() / 2 + 1 - missing_one;
         reached.len().checked_sub(needed).map(|i| reached[i])
     }
 }

@@ -5,6 +5,7 @@ use super::election::Credentials;
 use super::history::{History, Proposal};
 use super::quorum::Majority;
 use crate::ids::{LinkId, Sid};
+use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::zxid::{Epoch, Zxid};
 use bytes::Bytes;
@@ -139,7 +140,8 @@ impl Shared {
         // Whoever has promised no epoch has acknowledged nothing, be its first snapshot written or not:
         // a crash between the voters' first snapshots must not leave them waiting for each other.
         let holds_nothing = self.durable == Zxid::ZERO && self.accepted_epoch == Epoch(0);
-        let is_new = self.trust == Trust::New || (self.trust == Trust::Trusted && holds_nothing);
+        let is_new = self.trust == Trust::New
+            || (self.trust == Trust::Trusted && holds_nothing && !mutants::on(Mutant::FirstSnapshotEndsNew));
         Credentials { epoch: epoch.0.into(), zxid, is_new }
     }
 
@@ -214,7 +216,11 @@ impl Ctx<'_> {
     /// Delivers what is both committed and on our own disk (invariants `applied <= committed`,
     /// `applied <= durable`; ZOOKEEPER-4882).
     pub(super) fn deliver(&mut self, committed: Zxid) {
-        let upto = committed.min(self.shared.durable);
+        let upto = match committed.min(self.shared.durable) {
+            _ if mutants::on(Mutant::AppliedAheadOfDisk) => committed,
+            _ if mutants::on(Mutant::AppliedAheadOfDecision) => self.shared.durable,
+            both => both,
+        };
         for proposal in self.shared.history.deliver(upto) {
             self.out.push(Action::Deliver(proposal));
         }

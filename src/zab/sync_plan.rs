@@ -1,6 +1,7 @@
 //! DIFF, TRUNC or SNAP: a pure choice (LearnerHandler.syncFollower).
 
 use super::history::History;
+use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
 /// How a learner gets the leader's history.
@@ -24,10 +25,13 @@ pub fn plan(learner: Option<Zxid>, history: &History, committed: Zxid) -> SyncPl
     // Counter 0: elected and nothing written. It has everything of the epochs before.
     let bare_epoch = learner.counter() == 0;
     if learner > committed && !bare_epoch {
+        if mutants::on(Mutant::AheadLearnerGetsDiff) {
+            return SyncPlan::Diff(committed);
+        }
         return SyncPlan::Trunc(committed);
     }
     let Some(before) = history.at_or_before(learner.min(committed)) else { return SyncPlan::Snap };
-    if before == learner || bare_epoch {
+    if before == learner || bare_epoch || mutants::on(Mutant::DivergedLearnerGetsDiff) {
         SyncPlan::Diff(before)
     } else if before.epoch() == learner.epoch() {
         SyncPlan::Trunc(before)

@@ -14,6 +14,8 @@ mod budget;
 mod client;
 mod disk;
 mod invariants;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod world;
 
 use invariants::{convergence, nothing_lost};
