@@ -163,6 +163,17 @@ fn cases() -> Vec<Case> {
             last: z(1, 10),
         },
         Case {
+            name: "the newest segment, gone",
+            make: || {
+                let mut disk = ordinary();
+                disk.remove(&FileRef::log(storage::log_name(z(1, 21)))).unwrap();
+                disk.sync_dir(Dir::Log).unwrap();
+                disk
+            },
+            damaged: FileRef::log("zkctl.durable"),
+            last: z(1, 20),
+        },
+        Case {
             name: "the only snapshot",
             make: || {
                 let mut disk = ordinary();
@@ -312,4 +323,27 @@ fn a_snapshot_alone_that_cannot_be_read_is_no_empty_database() {
     assert!(matches!(recover(&mut disk, &OPTIONS), Err(DiskError::Recovery(_))));
     let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
     assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, Zxid::ZERO));
+}
+
+/// What every member of an ensemble would find alike is refused: if all set it aside, nobody would be trusted.
+#[test]
+fn what_is_no_damage_of_this_disk_is_refused_and_left_as_it_is() {
+    let mut never_had_one = ordinary();
+    never_had_one.remove(&FileRef::data(storage::snapshot_name(Zxid::ZERO))).unwrap();
+    let mut unknown_txn = stopped(&[vec![z(1, 1), z(1, 2)]]);
+    let file = FileRef::log(storage::log_name(z(1, 1)));
+    let mut bytes = Vec::new();
+    txn_log::write_header(&mut bytes);
+    let mut body = vec![0; TxnHeader::LEN];
+    body[12..20].copy_from_slice(&z(1, 1).wire().to_be_bytes());
+    body[28..32].copy_from_slice(&77_i32.to_be_bytes());
+    txn_log::write_record(&mut bytes, &body);
+    put(&mut unknown_txn, &file, &bytes);
+    unknown_txn.remove(&FileRef::log("zkctl.durable")).unwrap();
+    for mut disk in [never_had_one, unknown_txn] {
+        let before = contents(&mut disk);
+        let refused = recover_repairable(&mut disk, &OPTIONS).unwrap_err();
+        assert!(matches!(refused, DiskError::Recovery(_)), "{refused}");
+        assert_eq!(contents(&mut disk), before, "{refused}");
+    }
 }

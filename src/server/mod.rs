@@ -447,6 +447,11 @@ impl Server {
         &self.tree
     }
 
+    /// What it has counted since its start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
     /// The replicated sessions, for tests and invariants.
     pub fn sessions(&self) -> &SessionTable {
         &self.sessions

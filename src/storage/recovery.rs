@@ -72,6 +72,18 @@ pub enum RecoveryError {
         /// The last zxid that can be read in front of it.
         last: Zxid,
     },
+    /// The segment in which the log went on is not there any more.
+    #[error(
+        "{file} is missing, and the log was on disk up to offset {offset} of it; bring it back, or move the whole \
+         data directory away and let the server synchronise from the others (remove zkctl.durable if another \
+         server has cut the log on purpose)"
+    )]
+    Missing {
+        /// The segment.
+        file: String,
+        /// How far it was durable.
+        offset: u64,
+    },
     /// A record that no server would have written.
     #[error("{file}: the txn {zxid} cannot be applied: {why}")]
     Txn {
@@ -123,6 +135,7 @@ impl RecoveryError {
                 format!("{file}: zxid {got} follows {after}: a part of the log is missing")
             }
             RecoveryError::NoSnapshot { why } => format!("no snapshot can be read ({why})"),
+            RecoveryError::Missing { file, .. } => format!("{file}, the end of the log, is missing"),
             RecoveryError::Unbridged { file, last } => {
                 format!("{file} cannot be read, and the log goes to {last} only before it")
             }
@@ -412,6 +425,11 @@ fn replay_logs(
 ) -> Result<Option<Segment>, DiskError> {
     let begun = read_all(disk, &FileRef::log(names::BEGUN))?;
     let newest = logs.last().copied();
+    // Cuts of our own take the mark with them; what was set aside is accounted for.
+    let gone = mark.filter(|m| trust != Trust::Lost && newest.is_none_or(|newest| newest < m.segment));
+    if let Some(DurableMark { segment, offset, .. }) = gone {
+        return Err(RecoveryError::Missing { file: names::log_name(segment), offset }.into());
+    }
     let foreign = newest.map(names::log_name).is_some_and(|name| begun.as_deref() != Some(name.as_bytes()));
     // Another server has logged since, and may have cut what the mark speaks of. Not while damage is being
     // set aside: the newest segments are gone, and the one in front of them has no torn tail.

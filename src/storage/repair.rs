@@ -64,9 +64,17 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
     match error {
         RecoveryError::Corrupt { file, .. } => from_segment(disk, file, |_| false),
         RecoveryError::Gap { file, got, .. } => from_segment(disk, file, |zxid| zxid == *got),
-        RecoveryError::Txn { file, zxid: bad, .. } => from_segment(disk, file, |zxid| zxid == *bad),
+        // The mark that tells of it: without one the log ends where it ends, and is not trusted.
+        RecoveryError::Missing { .. } => {
+            Ok(Aside { files: vec![FileRef::log(names::DURABLE)], ..Aside::default() })
+        }
         RecoveryError::Unbridged { last, .. } => behind(disk, *last),
-        RecoveryError::NoSnapshot { .. } | RecoveryError::Acl { .. } => {
+        // No damage of this disk: a txn of a newer server, a snapshot of Apache's that lacks an ACL. Every
+        // member finds the same, and if all moved it away nobody would be trusted. So it is refused.
+        RecoveryError::Txn { .. } | RecoveryError::Acl { .. } => Ok(Aside::default()),
+        // Likewise where there never was one: ZooKeeper 3.4, for which there is a setting.
+        RecoveryError::NoSnapshot { .. } if snapshots_behind(disk, None)?.is_empty() => Ok(Aside::default()),
+        RecoveryError::NoSnapshot { .. } => {
             let mut files = segments_from(disk, Zxid::ZERO)?;
             files.extend(snapshots_behind(disk, None)?);
             Ok(Aside { files, first: Some(Zxid::ZERO), ..Aside::default() })

@@ -206,6 +206,12 @@ impl Election {
         self.count(now, steps);
     }
 
+    /// We look no more, and not because anybody was elected: we stop.
+    pub(super) fn end(&mut self) {
+        self.looking = false;
+        self.settle_until = None;
+    }
+
     /// Our database became trusted while looking: vote with it.
     pub(super) fn trusted(&mut self, now: Millis, credentials: Credentials, steps: &mut Vec<Step>) {
         self.credentials = credentials;

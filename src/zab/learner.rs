@@ -4,7 +4,7 @@
 //! then currentEpoch durable, then ACK of NEWLEADER (ZOOKEEPER-3911, -4643, -4646, -4785).
 
 use super::action::{Action, Reloaded, Service};
-use super::history::{History, Proposal};
+use super::history::Proposal;
 use super::message::Message;
 use super::shared::{Ctx, Trust, Verdict, Wait};
 use crate::ids::{LinkId, Sid};
@@ -278,8 +278,7 @@ impl Learner {
     }
 
     pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
-        ctx.shared.history = History::recovered(reloaded.last, reloaded.window);
-        ctx.shared.durable = reloaded.last;
+        ctx.shared.reloaded(reloaded);
         if self.stage != Stage::Reloading {
             return Verdict::Stay;
         }

@@ -144,8 +144,7 @@ impl Zab {
             Input::Reloaded(reloaded) => match &mut self.role {
                 Role::Learning(learner) => learner.on_reloaded(&mut ctx, reloaded),
                 _ => {
-                    ctx.shared.history = History::recovered(reloaded.last, reloaded.window);
-                    ctx.shared.durable = reloaded.last;
+                    ctx.shared.reloaded(reloaded);
                     Verdict::Stay
                 }
             },
@@ -192,6 +191,7 @@ impl Zab {
     /// The server stops: leave the ensemble, and take part in nothing any more.
     pub fn stop(&mut self, now: Millis, out: &mut Vec<Action>) {
         self.stopped = true;
+        self.election.end();
         if !matches!(self.role, Role::Standalone) {
             self.look(now, "stop", out);
         }
@@ -287,7 +287,7 @@ impl Zab {
     }
 
     fn on_disk_done(&mut self, now: Millis, ticket: Ticket, out: &mut Vec<Action>) {
-        let done = self.shared.done(ticket);
+        let done = self.shared.done(now, ticket);
         if done.is_empty() {
             return;
         }

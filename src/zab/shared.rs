@@ -1,6 +1,6 @@
 //! What every role works on: the configuration, the history, and what the disk is known to hold.
 
-use super::action::{Action, Ticket};
+use super::action::{Action, Reloaded, Ticket};
 use super::election::Credentials;
 use super::history::{History, Proposal};
 use super::quorum::Majority;
@@ -109,6 +109,8 @@ pub(super) struct Shared {
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
     pub(super) waits: VecDeque<Pending>,
+    /// When the disk last completed anything.
+    answered: Millis,
     next_ticket: u64,
 }
 
@@ -123,12 +125,19 @@ impl Shared {
             durable: recovered.last,
             trust: recovered.trust,
             waits: VecDeque::new(),
+            answered: Millis(0),
             next_ticket: 1,
         }
     }
 
     pub(super) fn is_voter(&self) -> bool {
         self.cfg.quorum.is_voter(self.cfg.me)
+    }
+
+    /// The disk was read back.
+    pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
+        self.history = History::recovered(reloaded.last, reloaded.window).with_window(self.cfg.window);
+        self.durable = reloaded.last;
     }
 
     /// What this server offers in an election: durable facts only.
@@ -145,9 +154,10 @@ impl Shared {
         Credentials { epoch: epoch.0.into(), zxid, is_new }
     }
 
-    /// When a disk that has not answered by then no longer counts as one to work with.
+    /// When a disk that has not answered by then no longer counts as one to work with. One that is slow and
+    /// answers is none of these, however much it has yet to do.
     pub(super) fn disk_deadline(&self) -> Option<Millis> {
-        self.waits.front().map(|oldest| oldest.since + self.cfg.sync_ms())
+        self.waits.front().map(|oldest| oldest.since.max(self.answered) + self.cfg.sync_ms())
     }
 
     pub(super) fn wait(&mut self, since: Millis, wait: Wait) -> Ticket {
@@ -158,7 +168,8 @@ impl Shared {
     }
 
     /// Takes what is complete up to `ticket` and records it.
-    pub(super) fn done(&mut self, ticket: Ticket) -> Vec<Wait> {
+    pub(super) fn done(&mut self, now: Millis, ticket: Ticket) -> Vec<Wait> {
+        self.answered = now;
         let mut out = Vec::new();
         while self.waits.front().is_some_and(|p| p.ticket <= ticket) {
             let Some(Pending { wait, .. }) = self.waits.pop_front() else { break };

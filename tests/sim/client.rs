@@ -5,6 +5,7 @@
 
 use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
 use crate::invariants::client_fifo;
+use crate::options::Options;
 use std::collections::{BTreeSet, VecDeque};
 use zkctl::jute::Reader;
 use zkctl::prng::Prng;
@@ -32,13 +33,20 @@ pub(crate) struct SimClient {
     registered: Registered,
     /// Sequential znodes that it made and may delete.
     made: Vec<String>,
+    /// Sessions of its own that are over, with their passwords.
+    past: Vec<(i64, [u8; 16])>,
+    /// It asked for a session that it must not get.
+    intruding: bool,
+    intrudes: bool,
+    big: bool,
     pub(crate) operations: u64,
+    /// Sessions that it found over without having closed them.
     pub(crate) expiries: u64,
     prng: Prng,
 }
 
 impl SimClient {
-    pub(crate) fn new(id: u64, mut prng: Prng) -> SimClient {
+    pub(crate) fn new(id: u64, options: &Options, mut prng: Prng) -> SimClient {
         SimClient {
             id,
             session: 0,
@@ -52,6 +60,10 @@ impl SimClient {
             next_value: 1,
             registered: Registered::default(),
             made: Vec::new(),
+            past: Vec::new(),
+            intruding: false,
+            intrudes: options.intruders,
+            big: options.big,
             operations: 0,
             expiries: 0,
             prng,
@@ -62,12 +74,13 @@ impl SimClient {
     pub(crate) fn hello(&mut self) -> Vec<u8> {
         self.connected = false;
         self.inbound.clear();
+        let (session, password) = self.credentials();
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
             timeout_ms: self.timeout_ms,
-            session: self.session,
-            password: &self.password,
+            session,
+            password: &password,
             read_only: Some(false),
         };
         let mut out = Vec::new();
@@ -75,6 +88,31 @@ impl SimClient {
         request.encode(&mut out);
         open.end(&mut out);
         out
+    }
+
+    /// Its session and password; now and then those of a session that is over, or a wrong password.
+    fn credentials(&mut self) -> (i64, [u8; 16]) {
+        self.intruding = self.intrudes && self.prng.chance(1, 4);
+        match self.past.last() {
+            Some(past) if self.intruding && self.prng.chance(1, 2) => *past,
+            _ if self.intruding && self.session != 0 => {
+                let mut wrong = self.password;
+                wrong[self.prng.below(16) as usize] ^= 1;
+                (self.session, wrong)
+            }
+            _ => {
+                self.intruding = false;
+                (self.session, self.password)
+            }
+        }
+    }
+
+    pub(crate) fn timeout_ms(&self) -> u64 {
+        self.timeout_ms as u64
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// The connection is gone: what was under way has an unknown fate.
@@ -88,13 +126,25 @@ impl SimClient {
     }
 
     /// Up to a few requests in one piece.
-    pub(crate) fn act(&mut self, history: &mut History, now: u64) -> Vec<u8> {
+    pub(crate) fn act(&mut self, history: &mut History, now: u64, quiet: bool) -> Vec<u8> {
         let mut out = Vec::new();
+        if quiet {
+            return self.ask(Op::Ping, history, now);
+        }
         for _ in 0..self.prng.between(1, 4) {
             let op = self.draw();
             let last = op == Op::CloseSession;
             out.extend(self.ask(op, history, now));
             if last {
+                // Behind a close nothing of the session may come into being.
+                let late = Op::Create {
+                    path: format!("{TOP}/l-"),
+                    data: self.data(),
+                    flags: 3,
+                    perms: 31,
+                    with_stat: false,
+                };
+                out.extend(self.ask(late, history, now));
                 break;
             }
         }
@@ -123,7 +173,8 @@ impl SimClient {
     fn data(&mut self) -> Vec<u8> {
         self.next_value += 1;
         let mut data = (self.id << 32 | self.next_value).to_be_bytes().to_vec();
-        data.resize(8 + [0, 0, 0, 40, 700][self.prng.below(5) as usize], 7);
+        let large = if self.big { 100_000 } else { 700 };
+        data.resize(8 + [0, 0, 0, 40, large][self.prng.below(5) as usize], 7);
         data
     }
 
@@ -222,6 +273,10 @@ impl SimClient {
 
     fn on_connected(&mut self, payload: &[u8], history: &mut History, now: u64) -> Result<Vec<u8>, String> {
         let response = ConnectResponse::decode(payload).map_err(|e| e.to_string())?;
+        if std::mem::take(&mut self.intruding) {
+            let taken = format!("Sessions: client {} got a session that it had no right to", self.id);
+            return if response.session == 0 { Ok(Vec::new()) } else { Err(taken) };
+        }
         if response.session == 0 {
             self.expiries += 1;
             self.forget();
@@ -244,6 +299,7 @@ impl SimClient {
     }
 
     fn forget(&mut self) {
+        self.past.push((self.session, self.password));
         self.session = 0;
         self.password = [0; 16];
         self.registered = Registered::default();

@@ -1,11 +1,13 @@
 //! A disk of bytes: what is synced stays, what is not may be lost or torn by sector at a crash.
 //!
 //! A file's bytes become durable by `sync`, its name by `sync_dir`; a crash keeps a random part of
-//! the rest: any subset of unsynced 512-byte sectors, and a prefix of the unsynced directory changes.
+//! the rest: any subset of unsynced 512-byte sectors, and a prefix of the unsynced directory changes. A sync
+//! that fails leaves its pages clean in memory and not on disk: the next one says yes and does nothing
+//! (Rebello et al., ATC'20), and they are gone with the process.
 
 use std::collections::BTreeMap;
 use zkctl::prng::Prng;
-use zkctl::storage::{self, Dir, Disk, DiskError, FileRef, write_zeros};
+use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, write_zeros};
 
 const SECTOR: usize = 512;
 
@@ -13,6 +15,19 @@ const SECTOR: usize = 512;
 struct File {
     synced: Vec<u8>,
     now: Vec<u8>,
+    /// A sync of it failed.
+    lost: bool,
+}
+
+/// What a disk does wrong while its power is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskFault {
+    /// One operation fails.
+    Error,
+    /// From one write on, all fail.
+    Full,
+    /// One sync of a file fails.
+    Sync,
 }
 
 #[derive(Clone, Debug)]
@@ -37,13 +52,24 @@ pub(crate) struct SimDisk {
     pub(crate) fuse: Option<u64>,
     /// The power went in the middle of something.
     pub(crate) dead: bool,
-    pub(crate) syncs: u64,
+    /// What will go wrong, after so many operations that it could hit.
+    pub(crate) fault: Option<(u64, DiskFault)>,
+    /// Something went wrong.
+    pub(crate) erred: bool,
 }
 
 impl SimDisk {
     pub(crate) fn new() -> SimDisk {
         let dirs = [Dir::Data, Dir::Log, Dir::Base].map(|d| (d, Directory::default())).into();
-        SimDisk { files: BTreeMap::new(), dirs, next_file: 1, fuse: None, dead: false, syncs: 0 }
+        SimDisk {
+            files: BTreeMap::new(),
+            dirs,
+            next_file: 1,
+            fuse: None,
+            dead: false,
+            fault: None,
+            erred: false,
+        }
     }
 
     fn step(&mut self, what: &str) -> Result<(), DiskError> {
@@ -57,7 +83,34 @@ impl SimDisk {
         if self.dead {
             return Err(DiskError::Io { what: what.to_owned(), why: "the power is gone".to_owned() });
         }
-        Ok(())
+        let Some((left, kind)) = self.fault else { return Ok(()) };
+        let hit = match kind {
+            DiskFault::Error => true,
+            DiskFault::Full => what == "write",
+            DiskFault::Sync => what == "sync",
+        };
+        match (hit, left) {
+            (false, _) => return Ok(()),
+            (true, 0) => {}
+            (true, left) => {
+                self.fault = Some((left - 1, kind));
+                return Ok(());
+            }
+        }
+        if kind != DiskFault::Full {
+            self.fault = None;
+        }
+        self.erred = true;
+        Err(DiskError::Io { what: what.to_owned(), why: format!("{kind:?}") })
+    }
+
+    /// The process is gone, and what went wrong with it.
+    fn restart(&mut self) {
+        for file in self.files.values_mut().filter(|f| f.lost) {
+            file.now = file.synced.clone();
+            file.lost = false;
+        }
+        (self.fuse, self.dead, self.fault, self.erred) = (None, false, None, false);
     }
 
     fn find(&self, file: &FileRef) -> Option<u64> {
@@ -74,6 +127,7 @@ impl SimDisk {
 
     /// The power goes: what survives is decided here.
     pub(crate) fn crash(&mut self, prng: &mut Prng) {
+        self.restart();
         for directory in self.dirs.values_mut() {
             let keep = prng.below(directory.changes.len() as u64 + 1) as usize;
             for change in directory.changes.drain(..).take(keep) {
@@ -111,14 +165,43 @@ impl SimDisk {
             file.now = image.clone();
             file.synced = image;
         }
-        self.fuse = None;
-        self.dead = false;
     }
 
     /// The process dies, the machine does not: the page cache survives.
     pub(crate) fn kill(&mut self) {
-        self.fuse = None;
-        self.dead = false;
+        self.restart();
+    }
+
+    /// One bit changes in a snapshot, or in the log below what its mark says is durable; says where.
+    pub(crate) fn rot(&mut self, prng: &mut Prng) -> Option<String> {
+        let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
+        let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
+        let mut places: Vec<(FileRef, u64, u64)> = Vec::new();
+        for (name, id) in &self.dirs[&Dir::Log].now {
+            let Some(first) = storage::parse_name(name, "log").filter(|first| *first <= mark.segment) else {
+                continue;
+            };
+            let len = self.files[id].now.len() as u64;
+            let end = if first == mark.segment { mark.offset.min(len) } else { len };
+            places.push((FileRef::log(name.clone()), *id, end));
+        }
+        for (name, id) in &self.dirs[&Dir::Data].now {
+            if storage::parse_name(name, "snapshot").is_some() {
+                places.push((FileRef::data(name.clone()), *id, self.files[id].now.len() as u64));
+            }
+        }
+        places.retain(|(_, _, end)| *end > 0);
+        if places.is_empty() {
+            return None;
+        }
+        let (name, id, end) = &places[prng.below(places.len() as u64) as usize];
+        let (at, bit) = (prng.below(*end) as usize, 1 << prng.below(8));
+        let file = self.files.get_mut(id)?;
+        file.now[at] ^= bit;
+        if let Some(byte) = file.synced.get_mut(at) {
+            *byte ^= bit;
+        }
+        Some(format!("{} at {at}", name.name))
     }
 
     pub(crate) fn wipe(&mut self) {
@@ -195,12 +278,14 @@ impl Disk for SimDisk {
     }
 
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError> {
-        self.step("sync")?;
-        self.syncs += 1;
         let Some(id) = self.find(file) else { return Self::missing(file) };
+        let answer = self.step("sync");
         let file = self.files.get_mut(&id).unwrap();
-        file.synced = file.now.clone();
-        Ok(())
+        file.lost |= answer.is_err();
+        if !file.lost {
+            file.synced.clone_from(&file.now);
+        }
+        answer
     }
 
     fn sync_dir(&mut self, dir: Dir) -> Result<(), DiskError> {

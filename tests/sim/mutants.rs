@@ -4,11 +4,7 @@
 //! for the seeds. Its settings, all optional: `MUTANT` (names with commas between, or `survivors`), `MUTANT_FROM`
 //! and `MUTANT_SEEDS` (first seed, how many at most), `MUTANT_TABLE` (the file to write what was found to).
 
-#[path = "../common/ledger.rs"]
-#[allow(clippy::duplicate_mod, reason = "other parts of these tests may keep the ledger too")]
-#[allow(unreachable_pub, reason = "the file is shared by several tests")]
-mod ledger;
-
+use crate::ledger;
 use crate::run;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,10 +1,12 @@
 //! The simulated world: servers, links of bytes, disks, clients, and one heap of events in virtual time.
 
-use crate::budget;
 use crate::client::SimClient;
 use crate::disk::SimDisk;
+use crate::faults::Faults;
 use crate::history::{Arrival, History};
-use crate::invariants::{Check, Invariants, Seen};
+use crate::invariants::{Check, Contact, Invariants, Seen};
+use crate::network::Wire;
+use crate::options::{Newcomer, Options};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,74 +24,8 @@ use zkctl::zab;
 const ELECTION: u16 = 3888;
 const QUORUM: u16 = 2888;
 
-/// What a seed draws.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) voters: u64,
-    pub(crate) observers: u64,
-    pub(crate) clients: u64,
-    pub(crate) steps: u64,
-    pub(crate) crash_every: u64,
-    pub(crate) cut_every: u64,
-    pub(crate) power_cuts: bool,
-    pub(crate) wipes: bool,
-    pub(crate) slow_disk: bool,
-    pub(crate) snap_count: u64,
-    pub(crate) prealloc: u64,
-    pub(crate) log_bytes: Option<u64>,
-    /// Proposals and bytes that DIFF is served from.
-    pub(crate) window: (usize, usize),
-    /// A server that only its own member list names.
-    pub(crate) newcomer: Option<Newcomer>,
-    /// The directories begin with Apache's `initialize`; else the voters must find each other new.
-    pub(crate) initialised: bool,
-}
-
-impl Options {
-    pub(crate) fn draw(prng: &mut Prng) -> Options {
-        let mut options = Options {
-            voters: [1, 3, 3, 3, 5][prng.below(5) as usize],
-            observers: [0, 0, 1, 2][prng.below(4) as usize],
-            clients: prng.between(1, 4),
-            steps: prng.between(2_000, 8_000),
-            crash_every: [0, 300, 1000][prng.below(3) as usize],
-            cut_every: [0, 300, 1000][prng.below(3) as usize],
-            power_cuts: prng.chance(2, 3),
-            wipes: prng.chance(1, 4),
-            slow_disk: prng.chance(1, 3),
-            snap_count: [4, 20, 100][prng.below(3) as usize],
-            prealloc: [0, 1 << 10, 16 << 10][prng.below(3) as usize],
-            log_bytes: None,
-            window: [(3, 1 << 20), (20, 1 << 20), (100, 2000), (50_000, 16 << 20)][prng.below(4) as usize],
-            newcomer: None,
-            initialised: prng.chance(1, 2),
-        };
-        // Not drawn: what older seeds meet stays what it was.
-        options.log_bytes = (options.clients == 2).then_some(3000);
-        options
-    }
-
-    /// Whom the ensemble lists.
-    fn listed(&self) -> impl Iterator<Item = u64> + use<> {
-        1..=self.voters + self.observers
-    }
-
-    fn all(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = self.listed().chain(self.newcomer.map(|n| n.sid)).collect();
-        all.sort_unstable();
-        all
-    }
-}
-
-/// A server that is about to join: new, and named by its own list only.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Newcomer {
-    pub(crate) sid: u64,
-    pub(crate) votes: bool,
-}
-
 #[derive(Debug)]
-enum Happening {
+pub(crate) enum Happening {
     Start(u64),
     Tick(u64, u64),
     Disk(u64, u64, Lane),
@@ -97,20 +33,7 @@ enum Happening {
     Dialled { node: u64, life: u64, link: LinkId, to: u64, port: PeerPort },
     Client(u64),
     ClientBytes { client: u64, conn: u64, to_server: bool },
-}
-
-/// One direction of a connection.
-#[derive(Debug, Default)]
-struct Pipe {
-    bytes: VecDeque<Vec<u8>>,
-    closed: bool,
-}
-
-/// A connection between two servers.
-#[derive(Debug)]
-struct Wire {
-    ends: [(u64, u64, LinkId); 2],
-    pipes: [Pipe; 2],
+    HealCuts,
 }
 
 pub(crate) struct Node {
@@ -120,10 +43,21 @@ pub(crate) struct Node {
     /// Counts incarnations, so that what belongs to an older one is dropped.
     pub(crate) life: u64,
     lanes: BTreeMap<Lane, VecDeque<(Batch, VecDeque<DiskOp>)>>,
-    listening: bool,
+    pub(crate) listening: bool,
     tick_at: Option<u64>,
     began: u64,
-    pub(crate) wiped: bool,
+    /// Its clock's milliseconds in a thousand of ours, and its wall clock's difference.
+    rate: u64,
+    pub(crate) wall_offset: i64,
+    /// Nothing happens in it until then.
+    pub(crate) paused_until: u64,
+    /// It was told to stop.
+    pub(crate) stopping: bool,
+    /// Its next member list, and its own now, tell of the conversion.
+    pub(crate) knows: bool,
+    listed: bool,
+    /// It lost memory that was durable, once.
+    pub(crate) damaged: bool,
 }
 
 struct Conn {
@@ -143,10 +77,16 @@ pub(crate) struct World {
     /// Events since time last moved.
     at_once: u64,
     pub(crate) nodes: BTreeMap<u64, Node>,
-    wires: BTreeMap<u64, Wire>,
-    by_link: BTreeMap<(u64, u64, LinkId), u64>,
+    pub(crate) wires: BTreeMap<u64, Wire>,
+    pub(crate) by_link: BTreeMap<(u64, u64, LinkId), u64>,
     next_id: u64,
-    cuts: BTreeSet<(u64, u64)>,
+    pub(crate) cuts: BTreeSet<(u64, u64)>,
+    /// What goes wrong, and when.
+    pub(crate) chances: Faults,
+    /// Clients only keep their sessions alive.
+    pub(crate) quiet: bool,
+    /// When the leader that a session's client is connected to last heard of it.
+    contacts: BTreeMap<i64, Contact>,
     pub(crate) clients: BTreeMap<u64, SimClient>,
     conns: BTreeMap<u64, Conn>,
     current: BTreeMap<u64, u64>,
@@ -159,6 +99,9 @@ pub(crate) struct World {
     acknowledged: i64,
     /// Answers and watch events that the model confirmed.
     pub(crate) judged: (u64, u64),
+    pub(crate) events: u64,
+    /// The options' steps are not the drawn ones.
+    pub(crate) cut_short: bool,
     pub(crate) trace: u64,
     pub(crate) log: VecDeque<String>,
     pub(crate) faults: BTreeMap<&'static str, u64>,
@@ -180,7 +123,8 @@ impl World {
         World::with(options, prng)
     }
 
-    fn with(options: Options, prng: Prng) -> World {
+    fn with(options: Options, mut prng: Prng) -> World {
+        let chances = Faults::new(prng.split());
         let mut world = World {
             now: 0,
             heap: BinaryHeap::new(),
@@ -192,6 +136,9 @@ impl World {
             by_link: BTreeMap::new(),
             next_id: 1000,
             cuts: BTreeSet::new(),
+            chances,
+            quiet: false,
+            contacts: BTreeMap::new(),
             clients: BTreeMap::new(),
             conns: BTreeMap::new(),
             current: BTreeMap::new(),
@@ -201,6 +148,8 @@ impl World {
             history: History::default(),
             acknowledged: 0,
             judged: (0, 0),
+            events: 0,
+            cut_short: false,
             trace: 0,
             log: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -220,27 +169,33 @@ impl World {
                 listening: false,
                 tick_at: None,
                 began: 0,
-                wiped: false,
+                rate: if options.skew { world.prng.between(900, 1100) } else { 1000 },
+                wall_offset: 0,
+                paused_until: 0,
+                stopping: false,
+                knows: false,
+                listed: false,
+                damaged: false,
             };
             world.nodes.insert(sid, node);
             let at = world.prng.below(300);
             world.at(at, Happening::Start(sid));
         }
         for id in 1..=options.clients {
-            let client = SimClient::new(id, world.prng.split());
+            let client = SimClient::new(id, &options, world.prng.split());
             world.clients.insert(id, client);
             world.at(500 + id, Happening::Client(id));
         }
         world
     }
 
-    fn at(&mut self, when: u64, happening: Happening) {
+    pub(crate) fn at(&mut self, when: u64, happening: Happening) {
         self.next_event += 1;
         self.heap.push(Reverse((when.max(self.now), self.next_event)));
         self.happenings.insert(self.next_event, happening);
     }
 
-    fn after(&mut self, delay: u64, happening: Happening) {
+    pub(crate) fn after(&mut self, delay: u64, happening: Happening) {
         self.at(self.now + delay, happening);
     }
 
@@ -255,7 +210,7 @@ impl World {
         self.log.push_back(format!("{:>8} {text}", self.now));
     }
 
-    fn delay(&mut self) -> u64 {
+    pub(crate) fn delay(&mut self) -> u64 {
         if self.prng.chance(1, 50) { self.prng.between(20, 200) } else { self.prng.below(4) }
     }
 
@@ -272,6 +227,11 @@ impl World {
             return Err(format!("time stands still: {happening:?} {wire}"));
         }
         self.now = self.now.max(when);
+        self.events += 1;
+        if let Some(until) = self.asleep(&happening) {
+            self.at(until, happening);
+            return Ok(true);
+        }
         match happening {
             Happening::Start(sid) => self.start(sid)?,
             Happening::Tick(sid, life) => self.tick(sid, life)?,
@@ -282,16 +242,34 @@ impl World {
             Happening::ClientBytes { client, conn, to_server } => {
                 self.client_bytes(client, conn, to_server)?
             }
+            Happening::HealCuts => self.heal_cuts(),
         }
         Ok(true)
+    }
+
+    /// Until when the server that this would happen to is paused.
+    fn asleep(&self, happening: &Happening) -> Option<u64> {
+        let sid = match happening {
+            Happening::Tick(sid, _) | Happening::Disk(sid, _, _) => *sid,
+            Happening::Dialled { node, to, .. } => {
+                return [node, to].into_iter().find_map(|sid| self.paused(*sid));
+            }
+            Happening::ClientBytes { conn, to_server: true, .. } => self.conns.get(conn)?.node,
+            _ => return None,
+        };
+        self.paused(sid)
+    }
+
+    fn paused(&self, sid: u64) -> Option<u64> {
+        self.nodes.get(&sid).map(|n| n.paused_until).filter(|until| *until > self.now)
     }
 
     fn settings(&self, sid: u64) -> Settings {
         let newcomer = self.options.newcomer.filter(|n| n.sid == sid);
         let listed = self.options.listed().chain(newcomer.map(|n| n.sid));
         let peer = |n: u64| PeerAddress { host: n.to_string(), quorum_port: QUORUM, election_port: ELECTION };
-        let voting = newcomer.filter(|n| n.votes).map(|n| n.sid);
-        let voters = (1..=self.options.voters).chain(voting).map(|n| Sid(n as i64)).collect();
+        let voters = self.options.voters_of(sid, self.nodes[&sid].listed);
+        let voters = voters.into_iter().map(|n| Sid(n as i64)).collect();
         Settings {
             me: Sid(sid as i64),
             members: listed.map(|n| (Sid(n as i64), peer(n))).collect(),
@@ -343,20 +321,40 @@ impl World {
     }
 
     fn clock(&self, sid: u64) -> Now {
-        let began = self.nodes[&sid].began;
-        Now { mono: Millis(self.now - began), wall: WallMillis(1_000_000 + self.now as i64) }
+        let node = &self.nodes[&sid];
+        let wall = 40_000_000_000 + self.now as i64 + node.wall_offset;
+        Now { mono: Millis((self.now - node.began) * node.rate / 1000), wall: WallMillis(wall) }
+    }
+
+    /// Whether the others are a majority, so that they can bring back what a server has lost.
+    fn can_be_repaired(&self, sid: u64) -> bool {
+        let voters = self.options.voters_of(sid, self.nodes[&sid].listed);
+        voters.iter().filter(|v| **v != sid).count() * 2 > voters.len()
     }
 
     fn start(&mut self, sid: u64) -> Check {
         let options = self.recovery(sid);
-        let settings = self.settings(sid);
         let now = self.now;
         let node = self.nodes.get_mut(&sid).unwrap();
         if node.server.is_some() {
             return Ok(());
         }
-        let recovered = match storage::recover(&mut node.disk, &options) {
+        (node.listed, node.stopping, node.paused_until) = (node.knows, false, 0);
+        let settings = self.settings(sid);
+        let repairable = self.can_be_repaired(sid);
+        let node = self.nodes.get_mut(&sid).unwrap();
+        let recovered = match repairable {
+            true => storage::recover_repairable(&mut node.disk, &options),
+            false => storage::recover(&mut node.disk, &options),
+        };
+        let recovered = match recovered {
             Ok(recovered) => recovered,
+            Err(_) if node.disk.erred && !node.disk.dead => {
+                node.disk.kill();
+                self.count("disk failed while starting");
+                self.after(50, Happening::Start(sid));
+                return Ok(());
+            }
             Err(_) if node.disk.dead => {
                 let mut prng = self.prng.split();
                 self.nodes.get_mut(&sid).unwrap().disk.crash(&mut prng);
@@ -387,7 +385,7 @@ impl World {
     }
 
     /// Hands an event to a server and carries out what it wants.
-    fn give(&mut self, sid: u64, event: Event<'_>) -> Check {
+    pub(crate) fn give(&mut self, sid: u64, event: Event<'_>) -> Check {
         let now = self.clock(sid);
         let node = self.nodes.get_mut(&sid).unwrap();
         let Some(server) = &mut node.server else { return Ok(()) };
@@ -402,8 +400,8 @@ impl World {
     fn settle(&mut self, sid: u64) -> Check {
         let node = self.nodes.get_mut(&sid).unwrap();
         let Some(server) = &node.server else { return Ok(()) };
-        let (life, began) = (node.life, node.began);
-        if let Some(at) = server.next_deadline().map(|m| m.0 + began)
+        let (life, began, rate) = (node.life, node.began, node.rate);
+        if let Some(at) = server.next_deadline().map(|m| (m.0 * 1000).div_ceil(rate) + began)
             && node.tick_at.is_none_or(|t| at < t || t <= self.now)
         {
             node.tick_at = Some(at);
@@ -415,8 +413,9 @@ impl World {
             sid,
             life: node.life,
             server,
-            voters: self.options.voters,
-            votes: (1..=self.options.voters).contains(&sid),
+            voters: &self.options.voters_of(sid, node.listed),
+            now: (self.now - node.began, node.rate),
+            contacts: &self.contacts,
             acknowledged: self.acknowledged,
         };
         self.invariants.after_step(&seen)
@@ -462,8 +461,10 @@ impl World {
                 Action::Log(Level::Debug, _) => {}
                 Action::Log(_, text) => self.note(format!("{sid} {text}")),
                 Action::Exit { code, reason } => {
-                    if self.nodes[&sid].disk.dead {
-                        self.stop(sid, true);
+                    let node = &self.nodes[&sid];
+                    if node.disk.dead || node.disk.erred || (node.stopping && code == 0) {
+                        let power = node.disk.dead;
+                        self.stop(sid, power);
                     } else {
                         return Err(format!("server {sid} exits with {code}: {reason}"));
                     }
@@ -489,7 +490,11 @@ impl World {
 
     fn schedule_disk(&mut self, sid: u64, life: u64, lane: Lane) {
         let slow = self.options.slow_disk && !self.healed && self.prng.chance(1, 20);
-        let delay = if slow { self.prng.between(10, 400) } else { self.prng.below(2) };
+        let delay = match slow {
+            true if self.prng.chance(1, 20) => self.prng.between(400, 3000),
+            true => self.prng.between(10, 400),
+            false => self.prng.below(2),
+        };
         self.after(delay, Happening::Disk(sid, life, lane));
     }
 
@@ -533,99 +538,30 @@ impl World {
         self.give(sid, Event::Disk(done))
     }
 
-    // --- network ---
-
-    fn is_cut(&self, from: u64, to: u64) -> bool {
+    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
         self.cuts.contains(&(from, to))
     }
 
-    fn dialled(&mut self, sid: u64, life: u64, link: LinkId, to: u64, port: PeerPort) -> Check {
-        if self.nodes[&sid].life != life || self.nodes[&sid].server.is_none() {
-            return Ok(());
-        }
-        if self.is_cut(sid, to) || self.is_cut(to, sid) {
-            return self.give(sid, Event::PeerDialFailed { link, refused: false });
-        }
-        let Some(other) = self.nodes.get(&to) else { return Ok(()) };
-        let open = other.server.is_some() && (port == PeerPort::Election || other.listening);
-        if !open {
-            return self.give(sid, Event::PeerDialFailed { link, refused: true });
-        }
+    pub(crate) fn new_id(&mut self) -> u64 {
         self.next_id += 1;
-        let theirs = LinkId(self.next_id << 1);
-        self.next_id += 1;
-        let wire = self.next_id;
-        let ends = [(sid, life, link), (to, other.life, theirs)];
-        self.wires.insert(wire, Wire { ends, pipes: [Pipe::default(), Pipe::default()] });
-        self.by_link.insert(ends[0], wire);
-        self.by_link.insert(ends[1], wire);
-        self.give(to, Event::PeerAccepted { link: theirs, port })?;
-        self.give(sid, Event::PeerDialled(link))
-    }
-
-    fn peer_send(&mut self, sid: u64, life: u64, link: LinkId, bytes: Vec<u8>) {
-        let Some(id) = self.by_link.get(&(sid, life, link)).copied() else { return };
-        let wire = self.wires.get_mut(&id).unwrap();
-        let side = usize::from(wire.ends[0] != (sid, life, link));
-        wire.pipes[side].bytes.push_back(bytes);
-        let delay = self.delay();
-        self.after(delay, Happening::Bytes(id));
-    }
-
-    fn close_wire(&mut self, sid: u64, life: u64, link: LinkId) {
-        let Some(id) = self.by_link.remove(&(sid, life, link)) else { return };
-        let Some(wire) = self.wires.get_mut(&id) else { return };
-        let side = usize::from(wire.ends[0] != (sid, life, link));
-        wire.pipes[side].closed = true;
-        let delay = self.delay();
-        self.after(delay, Happening::Bytes(id));
-    }
-
-    fn deliver(&mut self, id: u64) -> Check {
-        for side in 0..2 {
-            loop {
-                let Some(wire) = self.wires.get_mut(&id) else { return Ok(()) };
-                let (from, to) = (wire.ends[side], wire.ends[1 - side]);
-                if self.cuts.contains(&(from.0, to.0)) {
-                    break;
-                }
-                let pipe = &mut wire.pipes[side];
-                let Some(bytes) = pipe.bytes.pop_front() else {
-                    if pipe.closed {
-                        self.wires.remove(&id);
-                        self.by_link.remove(&from);
-                        if self.by_link.remove(&to).is_some() && self.nodes[&to.0].life == to.1 {
-                            self.give(to.0, Event::PeerClosed(to.2))?;
-                        }
-                        return Ok(());
-                    }
-                    break;
-                };
-                if self.nodes[&to.0].life != to.1 {
-                    break;
-                }
-                // Bytes arrive in whatever pieces the network makes of them.
-                let split = self.prng.below(bytes.len() as u64 + 1) as usize;
-                for part in [&bytes[..split], &bytes[split..]] {
-                    if !part.is_empty() {
-                        self.give(to.0, Event::PeerBytes { link: to.2, bytes: part })?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.next_id
     }
 
     // --- clients ---
 
     fn client_turn(&mut self, id: u64) -> Check {
-        let pause = self.prng.between(1, 120);
+        let mut pause = self.prng.between(1, 120);
+        let client = &self.clients[&id];
+        if self.options.naps && !self.healed && self.prng.chance(1, 60) {
+            pause = self.prng.between(1, client.timeout_ms() * 3);
+            self.count("nap");
+        }
         self.after(pause, Happening::Client(id));
         let conn = self.current.get(&id).copied().filter(|c| self.conns.get(c).is_some_and(|c| c.open));
         let Some(conn) = conn else { return self.client_connect(id) };
         let client = self.clients.get_mut(&id).unwrap();
         if client.is_idle() {
-            let bytes = client.act(&mut self.history, self.now);
+            let bytes = client.act(&mut self.history, self.now, self.quiet);
             self.conns.get_mut(&conn).unwrap().to_server.push_back(bytes);
             let delay = self.delay();
             self.after(delay, Happening::ClientBytes { client: id, conn, to_server: true });
@@ -636,12 +572,12 @@ impl World {
     }
 
     fn client_connect(&mut self, id: u64) -> Check {
-        let node = self.any_server();
-        if self.nodes[&node].server.is_none() {
+        let mut prng = self.prng.split();
+        let node = self.any_server(&mut prng);
+        if self.nodes[&node].server.is_none() || self.paused(node).is_some() {
             return Ok(());
         }
-        self.next_id += 1;
-        let conn = self.next_id;
+        let conn = self.new_id();
         let client = self.clients.get_mut(&id).unwrap();
         client.lost();
         let hello = client.hello();
@@ -688,6 +624,7 @@ impl World {
             let (node, life, open) = (c.node, c.life, c.open);
             while let Some(bytes) = self.conns.get_mut(&conn).and_then(|c| c.to_server.pop_front()) {
                 if open && self.nodes[&node].life == life {
+                    self.contact(id, node);
                     self.give(node, Event::ClientBytes { conn: ConnId(conn), bytes: &bytes })?;
                 }
             }
@@ -702,6 +639,18 @@ impl World {
             self.conns.remove(&conn);
         }
         Ok(())
+    }
+
+    /// A leader hears of a client of its own.
+    fn contact(&mut self, client: u64, sid: u64) {
+        let node = &self.nodes[&sid];
+        let leads = node.server.as_ref().is_some_and(|s| s.zab().reign().is_some());
+        let client = &self.clients[&client];
+        if leads && client.is_connected() {
+            let contact =
+                Contact { at: self.now - node.began, sid, life: node.life, timeout: client.timeout_ms() };
+            self.contacts.insert(client.session, contact);
+        }
     }
 
     fn client_receives(&mut self, id: u64, conn: u64, bytes: &[u8]) -> Check {
@@ -741,106 +690,16 @@ impl World {
             node.disk.kill();
         }
         self.note(format!("{sid} is stopped, power cut: {power}"));
-        let dead: Vec<u64> =
-            self.wires.iter().filter(|(_, w)| w.ends.iter().any(|e| e.0 == sid)).map(|(id, _)| *id).collect();
-        for id in dead {
-            let wire = &mut self.wires.get_mut(&id).unwrap();
-            let side = usize::from(wire.ends[0].0 != sid);
-            wire.pipes[side].bytes.clear();
-            wire.pipes[side].closed = true;
-            let end = wire.ends[side];
-            self.by_link.remove(&end);
-            self.after(1, Happening::Bytes(id));
-        }
+        let silently = self.options.half_open && !self.healed && prng.chance(1, 3);
+        self.end_links_of(sid, silently);
         let gone: Vec<u64> = self.conns.iter().filter(|(_, c)| c.node == sid).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(c) = self.conns.get_mut(&id) {
                 c.open = false;
             }
         }
-        let rest = self.prng.between(10, 3000);
-        self.after(rest, Happening::Start(sid));
-    }
-
-    fn any_server(&mut self) -> u64 {
-        let nth = self.prng.between(1, self.nodes.len() as u64) as usize - 1;
-        *self.nodes.keys().nth(nth).unwrap()
-    }
-
-    /// One fault, as the options allow.
-    pub(crate) fn fault(&mut self) -> Check {
-        let options = self.options.clone();
-        if options.crash_every > 0 && self.prng.chance(1, options.crash_every) {
-            let sid = self.any_server();
-            let power = options.power_cuts && self.prng.chance(1, 2);
-            if power && self.prng.chance(1, 2) {
-                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(self.prng.below(12));
-            } else {
-                *self.faults.entry(if power { "power cut" } else { "kill" }).or_default() += 1;
-                self.stop(sid, power);
-            }
-            if options.wipes && options.voters > 1 && self.prng.chance(1, 10) {
-                self.wipe();
-            }
-        }
-        if options.cut_every > 0 && self.prng.chance(1, options.cut_every) {
-            let (a, b) = (self.any_server(), self.any_server());
-            if a != b {
-                *self.faults.entry("one-way cut").or_default() += 1;
-                self.note(format!("cut {a} -> {b}"));
-                self.cuts.insert((a, b));
-                if self.prng.chance(1, 2) {
-                    self.cuts.insert((b, a));
-                }
-            }
-        }
-        if !self.cuts.is_empty() && self.prng.chance(1, 300) {
-            self.note("cuts heal".into());
-            self.heal_cuts();
-        }
-        if self.prng.chance(1, 2000) && !self.wires.is_empty() {
-            let nth = self.prng.below(self.wires.len() as u64) as usize;
-            let end = self.wires.values().nth(nth).unwrap().ends[0];
-            *self.faults.entry("reset").or_default() += 1;
-            self.close_wire(end.0, end.1, end.2);
-            if self.nodes[&end.0].life == end.1 {
-                self.give(end.0, Event::PeerClosed(end.2))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A stopped server's directory is wiped, if the budget allows.
-    fn wipe(&mut self) {
-        let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
-        let Some(sid) = stopped else { return };
-        if !budget::may_wipe(self.nodes.values(), self.options.voters, sid) {
-            return;
-        }
-        if let Some(node) = self.nodes.get_mut(&sid) {
-            node.disk.wipe();
-            node.wiped = true;
-            self.invariants.forget(sid);
-            *self.faults.entry("wiped directory").or_default() += 1;
-            self.note(format!("{sid} is wiped"));
-        }
-    }
-
-    fn heal_cuts(&mut self) {
-        self.cuts.clear();
-        for id in self.wires.keys().copied().collect::<Vec<_>>() {
-            self.after(1, Happening::Bytes(id));
-        }
-    }
-
-    /// The end of all faults.
-    pub(crate) fn heal(&mut self) {
-        self.healed = true;
-        self.note("everything heals".into());
-        self.heal_cuts();
-        for node in self.nodes.values_mut() {
-            node.disk.fuse = None;
-        }
+        let rest = if prng.chance(1, 3) { 200 } else { 3000 };
+        self.after(prng.between(10, rest), Happening::Start(sid));
     }
 }
 

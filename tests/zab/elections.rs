@@ -187,3 +187,16 @@ fn a_voter_that_lost_its_disk_does_not_vote() {
     z.follows(ZK3, ZK2);
     z.shows(ZK3, "1:1");
 }
+
+/// Found by the simulator: votes that were on their way elected a leader in a server that was about to end,
+/// which is an assertion.
+#[test]
+fn a_server_that_is_stopped_while_it_looks_elects_nobody() {
+    let mut z = three();
+    z.start_all();
+    z.stop(ZK2);
+    z.run();
+    z.looks(ZK2);
+    z.leads(ZK3, 1);
+    z.follows(ZK1, ZK3);
+}

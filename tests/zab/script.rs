@@ -179,6 +179,16 @@ impl Script {
         self.follow_up();
     }
 
+    /// `sid` is told to stop in order, and has not ended yet.
+    pub(crate) fn stop(&mut self, sid: Sid) {
+        let now = self.now;
+        let mut out = Vec::new();
+        let zab = self.host(sid).zab.as_mut().expect("it is running");
+        zab.stop(now, &mut out);
+        self.carry_out(sid, out);
+        self.follow_up();
+    }
+
     pub(crate) fn start_all(&mut self) {
         for sid in self.all() {
             self.start(sid);

@@ -76,3 +76,17 @@ fn a_slow_disk_that_answers_in_time_stays() {
     }
     z.leads(ZK3, 1);
 }
+
+/// A backlog that takes longer than the limit is no stall while each of its parts is answered in time.
+#[test]
+fn a_disk_that_is_far_behind_and_answers_stays() {
+    let mut z = established();
+    for zxid in ["1:1", "1:2", "1:3", "1:4", "1:5"] {
+        z.proposes(ZK3, zxid);
+    }
+    for zxid in ["1:1", "1:2", "1:3", "1:4", "1:5"] {
+        live_without_zk3_s_disk(&mut z, SYNC_MS - 200);
+        z.writes(ZK3, &format!("append {zxid}"));
+    }
+    z.leads(ZK3, 1);
+}

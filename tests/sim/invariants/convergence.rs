@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use zkctl::server::Server;
 use zkctl::zab::Service;
 
-/// Whether it has: all servers up and serving, one tree, and progress of every client since `before`.
-pub(crate) fn reached(world: &World, before: &[u64]) -> bool {
-    let served = world.clients.values().zip(before).all(|(c, b)| c.operations > b + 5);
-    served && servers_agree(world)
+/// Whether all servers serve, and every client has made progress since `before`.
+pub(crate) fn serves(world: &World, before: &[u64]) -> bool {
+    let progress = world.clients.values().zip(before).all(|(c, b)| c.operations > b + 5);
+    progress && world.nodes.values().all(|n| n.server.as_ref().is_some_and(|s| s.service() != Service::Down))
 }
 
-fn servers_agree(world: &World) -> bool {
+/// Whether all servers are up, serve, and have one tree, up to one zxid.
+pub(crate) fn is_equal(world: &World) -> bool {
     let servers: Vec<&Server> = world.nodes.values().filter_map(|n| n.server.as_ref()).collect();
     let all_up = servers.len() == world.nodes.len();
     let serving = servers.iter().all(|s| s.service() != Service::Down);

@@ -9,14 +9,17 @@ mod agreement;
 mod applied_is_durable;
 pub(crate) mod client_fifo;
 pub(crate) mod convergence;
+mod digests;
 mod ephemerals;
 mod epochs;
 mod leadership;
 pub(crate) mod nothing_lost;
 mod quorum_durability;
 mod sequence;
+mod sessions;
 
 use sequence::Sequence;
+use std::collections::BTreeMap;
 use zkctl::server::Server;
 
 pub(crate) type Check = Result<(), String>;
@@ -27,11 +30,24 @@ pub(crate) struct Seen<'a> {
     /// Its incarnation.
     pub(crate) life: u64,
     pub(crate) server: &'a Server,
-    /// How many voters there are by the ensemble's list, and whether this is one.
-    pub(crate) voters: u64,
-    pub(crate) votes: bool,
+    /// Who votes by its own list.
+    pub(crate) voters: &'a [u64],
+    /// Time since it started, by ours, and its clock's milliseconds in a thousand of ours.
+    pub(crate) now: (u64, u64),
+    pub(crate) contacts: &'a BTreeMap<i64, Contact>,
     /// The last zxid of a write that any client was told of.
     pub(crate) acknowledged: i64,
+}
+
+/// When a leader last heard of a session whose client is connected to itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contact {
+    /// Since that server's start.
+    pub(crate) at: u64,
+    pub(crate) sid: u64,
+    pub(crate) life: u64,
+    /// What the session was promised, in milliseconds.
+    pub(crate) timeout: u64,
 }
 
 pub(crate) trait Invariant {
@@ -59,6 +75,7 @@ impl Invariants {
             Box::<quorum_durability::QuorumDurability>::default(),
             Box::<applied_is_durable::AppliedIsDurable>::default(),
             Box::<ephemerals::Ephemerals>::default(),
+            Box::<digests::Digests>::default(),
         ];
         Invariants { every_step, sequence: Sequence::default(), checks: 0 }
     }
@@ -69,7 +86,7 @@ impl Invariants {
         for invariant in std::iter::once(sequence).chain(self.every_step.iter_mut().map(|i| &mut **i)) {
             invariant.check(seen).map_err(|what| format!("{}: {what}", invariant.name()))?;
         }
-        Ok(())
+        sessions::check(seen, self.sequence.fresh())
     }
 
     pub(crate) fn forget(&mut self, sid: u64) {

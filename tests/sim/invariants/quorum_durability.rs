@@ -9,7 +9,7 @@ use zkctl::zxid::Zxid;
 
 #[derive(Default)]
 pub(super) struct QuorumDurability {
-    /// How far each voter's disk reached when it was last seen; a stopped one keeps it.
+    /// How far each server's disk reached when it was last seen; a stopped one keeps it.
     durable: BTreeMap<u64, Zxid>,
     /// What each leader had decided when it was last seen.
     decided: BTreeMap<(u64, u64), Zxid>,
@@ -22,16 +22,14 @@ impl Invariant for QuorumDurability {
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
         let zab = seen.server.zab();
-        if seen.votes {
-            self.durable.insert(seen.sid, zab.durable());
-        }
+        self.durable.insert(seen.sid, zab.durable());
         let Service::Leading(epoch) = seen.server.service() else { return Ok(()) };
         let committed = zab.committed();
         if self.decided.insert((seen.sid, seen.life), committed) == Some(committed) {
             return Ok(());
         }
-        let holders = self.durable.values().filter(|d| **d >= committed).count() as u64;
-        if holders * 2 > seen.voters {
+        let holds = |voter: &&u64| self.durable.get(voter).is_some_and(|d| *d >= committed);
+        if seen.voters.iter().filter(holds).count() * 2 > seen.voters.len() {
             return Ok(());
         }
         let disks = &self.durable;

@@ -10,7 +10,7 @@ use crate::history::Witness;
 use std::collections::BTreeMap;
 use zkctl::wire::txn::{Txn, TxnRecord};
 use zkctl::zab::Proposal;
-use zkctl::zxid::Zxid;
+use zkctl::zxid::{Epoch, Zxid};
 
 struct Known {
     bytes: Vec<u8>,
@@ -30,6 +30,10 @@ pub(crate) struct Sequence {
     known: BTreeMap<Zxid, Known>,
     cursors: BTreeMap<u64, Cursor>,
     newest: Zxid,
+    /// The last that anybody delivered of each epoch.
+    delivered: BTreeMap<Epoch, Zxid>,
+    /// What was first seen in the last step.
+    fresh: Vec<Witness>,
 }
 
 impl Sequence {
@@ -39,6 +43,11 @@ impl Sequence {
         let mut witnesses: Vec<_> = chain.map(|k| witness(&k.bytes)).collect();
         witnesses.reverse();
         witnesses
+    }
+
+    /// What the last step's primary broadcast.
+    pub(super) fn fresh(&self) -> &[Witness] {
+        &self.fresh
     }
 
     fn propose(&mut self, seen: &Seen<'_>, before: Zxid, proposal: &Proposal) -> Check {
@@ -52,21 +61,25 @@ impl Sequence {
         if seen.server.zab().reign() != Some(zxid.epoch()) {
             return Err(format!("Integrity: {sid} has {zxid}, which no primary broadcast"));
         }
-        if zxid.counter() == 1 && before < self.newest {
+        // An old primary that does not know of its end may go on; what it owes are the epochs before its own.
+        let owed = self.delivered.range(..zxid.epoch()).next_back().map_or(Zxid::ZERO, |(_, last)| *last);
+        if before < owed {
             return Err(format!(
-                "PrimaryIntegrity: {sid} broadcasts {zxid} behind {before}, delivered is {}",
-                self.newest
+                "PrimaryIntegrity: {sid} broadcasts {zxid} behind {before}, delivered is {owed}"
             ));
         }
         if zxid.epoch() == before.epoch() && zxid.counter() != before.counter() + 1 {
             return Err(format!("LocalPrimaryOrder: {sid} broadcasts {zxid} behind {before}"));
         }
+        self.fresh.push(witness(&proposal.bytes));
         self.known.insert(zxid, Known { bytes: proposal.bytes.to_vec(), before });
         Ok(())
     }
 
     fn deliver(&mut self, sid: u64, before: Zxid, zxid: Zxid) -> Check {
         self.newest = self.newest.max(zxid);
+        let last = self.delivered.entry(zxid.epoch()).or_default();
+        *last = zxid.max(*last);
         if zxid.epoch() < before.epoch() {
             return Err(format!("GlobalPrimaryOrder: {sid} delivers {zxid} behind {before}"));
         }
@@ -90,6 +103,7 @@ impl Invariant for Sequence {
     }
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
+        self.fresh.clear();
         let history = seen.server.zab().history();
         let mut cursor = self.cursors.get(&seen.sid).copied().unwrap_or_default();
         if cursor.life != seen.life {

@@ -1,0 +1,228 @@
+//! Faults: what goes wrong with servers, links and disks, drawn from a stream of chance of their own.
+//!
+//! Faults are numbered as they are drawn. One whose number is in `skip` does not happen and changes nothing
+//! else that is drawn here, which is what the minimiser stands on.
+
+use crate::budget;
+use crate::disk::DiskFault;
+use crate::invariants::Check;
+use crate::world::{Happening, World};
+use std::collections::BTreeSet;
+use zkctl::prng::Prng;
+use zkctl::server::Event;
+
+/// When faults happen, and which do not.
+pub(crate) struct Faults {
+    prng: Prng,
+    pub(crate) drawn: u64,
+    pub(crate) skip: BTreeSet<u64>,
+}
+
+impl Faults {
+    pub(crate) fn new(prng: Prng) -> Faults {
+        Faults { prng, drawn: 0, skip: BTreeSet::new() }
+    }
+
+    /// Whether a fault of a kind happens now, and the chance of its own that decides its details.
+    fn draw(&mut self, every: u64) -> Option<Prng> {
+        if every == 0 || !self.prng.chance(1, every) {
+            return None;
+        }
+        self.drawn += 1;
+        let prng = self.prng.split();
+        (!self.skip.contains(&self.drawn)).then_some(prng)
+    }
+}
+
+impl World {
+    /// What goes wrong after this event, as the options allow.
+    pub(crate) fn fault(&mut self) -> Check {
+        let options = self.options.clone();
+        if let Some(mut prng) = self.chances.draw(options.crash_every) {
+            self.crash(&mut prng);
+        }
+        if let Some(mut prng) = self.chances.draw(options.cut_every) {
+            self.cut(&mut prng);
+        }
+        if let Some(mut prng) = self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }) {
+            if prng.chance(1, 2) {
+                self.heal_cuts();
+            }
+        }
+        if let Some(mut prng) = self.chances.draw(2000)
+            && !self.wires.is_empty()
+        {
+            let nth = prng.below(self.wires.len() as u64) as usize;
+            let id = *self.wires.keys().nth(nth).unwrap();
+            self.count("reset");
+            self.reset_wire(id)?;
+        }
+        if let Some(mut prng) = self.chances.draw(options.pause_every) {
+            self.pause(&mut prng);
+        }
+        if let Some(mut prng) = self.chances.draw(options.disk_fault_every) {
+            self.break_disk(&mut prng);
+        }
+        if let Some(mut prng) = self.chances.draw(options.restart_every) {
+            self.restart(&mut prng)?;
+        }
+        if let Some(mut prng) = self.chances.draw(if options.rot { 200 } else { 0 }) {
+            self.rot(&mut prng);
+        }
+        if let Some(mut prng) = self.chances.draw(if options.skew { 1000 } else { 0 }) {
+            let sid = self.any_server(&mut prng);
+            let year = 365 * 86_400_000;
+            self.nodes.get_mut(&sid).unwrap().wall_offset = prng.below(2 * year) as i64 - year as i64;
+            self.count("wall clock jump");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn any_server(&self, prng: &mut Prng) -> u64 {
+        let nth = prng.below(self.nodes.len() as u64) as usize;
+        *self.nodes.keys().nth(nth).unwrap()
+    }
+
+    fn crash(&mut self, prng: &mut Prng) {
+        let all = prng.chance(1, 12);
+        let power = self.options.power_cuts && prng.chance(1, 2);
+        let victims = if all { self.nodes.keys().copied().collect() } else { vec![self.any_server(prng)] };
+        for sid in victims {
+            if power && !all && prng.chance(1, 2) {
+                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(prng.below(12));
+                continue;
+            }
+            if self.nodes[&sid].server.is_some() {
+                self.count(if power { "power cut" } else { "kill" });
+            }
+            self.stop(sid, power);
+        }
+        if self.options.wipes && self.options.voters > 1 && prng.chance(1, 10) {
+            self.wipe();
+        }
+    }
+
+    fn cut(&mut self, prng: &mut Prng) {
+        let (a, b) = (self.any_server(prng), self.any_server(prng));
+        let mut new = vec![(a, b)];
+        match prng.below(4) {
+            0 => new.push((b, a)),
+            // Somebody hears nobody, or nobody hears somebody, or neither.
+            1 => new = self.nodes.keys().flat_map(|c| [(a, *c), (*c, a)]).collect(),
+            2 => new = self.nodes.keys().map(|c| (*c, a)).collect(),
+            _ => {}
+        }
+        new.retain(|(from, to)| from != to);
+        if new.is_empty() {
+            return;
+        }
+        self.count("cut");
+        self.note(format!("cut {new:?}"));
+        self.cuts.extend(new);
+        if prng.chance(1, 2) {
+            self.after(prng.between(5, 300), Happening::HealCuts);
+        }
+    }
+
+    pub(crate) fn heal_cuts(&mut self) {
+        self.cuts.clear();
+        for id in self.wires.keys().copied().collect::<Vec<_>>() {
+            self.after(1, Happening::Bytes(id));
+        }
+    }
+
+    /// A server stops for a while and does not know it.
+    fn pause(&mut self, prng: &mut Prng) {
+        let sid = self.any_server(prng);
+        let length = if prng.chance(1, 2) { prng.between(10, 300) } else { prng.between(300, 6000) };
+        let until = self.now + length;
+        let node = self.nodes.get_mut(&sid).unwrap();
+        if node.server.is_some() {
+            node.paused_until = until;
+            self.count("pause");
+            self.note(format!("{sid} is paused for {length} ms"));
+        }
+    }
+
+    fn break_disk(&mut self, prng: &mut Prng) {
+        let sid = self.any_server(prng);
+        let (kind, name) = match prng.below(3) {
+            0 => (DiskFault::Error, "disk error"),
+            1 => (DiskFault::Full, "disk full"),
+            _ => (DiskFault::Sync, "failed fsync"),
+        };
+        self.nodes.get_mut(&sid).unwrap().disk.fault = Some((prng.below(20), kind));
+        self.count(name);
+    }
+
+    /// An orderly restart, with the other member list if there are two.
+    fn restart(&mut self, prng: &mut Prng) -> Check {
+        let sid = self.any_server(prng);
+        let node = self.nodes.get_mut(&sid).unwrap();
+        if node.server.is_none() || node.stopping || node.paused_until > self.now {
+            return Ok(());
+        }
+        node.stopping = true;
+        node.knows = prng.chance(1, 2);
+        self.count("orderly restart");
+        self.give(sid, Event::Stop)
+    }
+
+    /// Some byte that was durable changes on a stopped server, if the budget allows.
+    fn rot(&mut self, prng: &mut Prng) {
+        let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
+        let Some(sid) = stopped else { return };
+        if !budget::may_lose(self, sid) {
+            return;
+        }
+        let node = self.nodes.get_mut(&sid).unwrap();
+        let Some(what) = node.disk.rot(prng) else { return };
+        node.damaged = true;
+        self.invariants.forget(sid);
+        self.count("bit rot");
+        self.note(format!("{sid}: {what} rots"));
+    }
+
+    /// A stopped server's directory is wiped, if the budget allows.
+    fn wipe(&mut self) {
+        let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
+        let Some(sid) = stopped else { return };
+        if !budget::may_lose(self, sid) {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&sid) {
+            node.disk.wipe();
+            node.damaged = true;
+            self.invariants.forget(sid);
+            self.count("wiped directory");
+            self.note(format!("{sid} is wiped"));
+        }
+    }
+
+    /// The end of all faults.
+    pub(crate) fn heal(&mut self) -> Check {
+        self.healed = true;
+        self.note("everything heals".into());
+        self.heal_cuts();
+        // An operator converts nobody while the voters that are left have no memory.
+        let all_know =
+            self.options.converted.is_some() && self.prng.chance(1, 2) && budget::remember(self, true);
+        for sid in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let node = self.nodes.get_mut(&sid).unwrap();
+            node.disk.fuse = None;
+            node.disk.fault = None;
+            node.paused_until = node.paused_until.min(self.now);
+            let differs = node.knows != all_know;
+            node.knows = all_know;
+            if differs && node.server.is_some() && !node.stopping {
+                node.stopping = true;
+                self.give(sid, Event::Stop)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Links between servers: bytes in order, in whatever pieces, late, cut one way or both, half-open, reset.
+
+use crate::invariants::Check;
+use crate::world::{Happening, World};
+use std::collections::VecDeque;
+use zkctl::ids::LinkId;
+use zkctl::server::{Event, PeerPort};
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Pipe {
+    bytes: VecDeque<Vec<u8>>,
+    closed: bool,
+}
+
+/// A connection between two servers; an end is a server, its incarnation, and its name for the link.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) ends: [(u64, u64, LinkId); 2],
+    pipes: [Pipe; 2],
+}
+
+impl World {
+    pub(crate) fn dialled(&mut self, sid: u64, life: u64, link: LinkId, to: u64, port: PeerPort) -> Check {
+        if self.nodes[&sid].life != life || self.nodes[&sid].server.is_none() {
+            return Ok(());
+        }
+        if self.is_cut(sid, to) || self.is_cut(to, sid) {
+            return self.give(sid, Event::PeerDialFailed { link, refused: false });
+        }
+        let Some(other) = self.nodes.get(&to) else { return Ok(()) };
+        let open = other.server.is_some() && (port == PeerPort::Election || other.listening);
+        if !open {
+            return self.give(sid, Event::PeerDialFailed { link, refused: true });
+        }
+        let theirs = LinkId(self.new_id() << 1);
+        let wire = self.new_id();
+        let ends = [(sid, life, link), (to, self.nodes[&to].life, theirs)];
+        self.wires.insert(wire, Wire { ends, pipes: [Pipe::default(), Pipe::default()] });
+        self.by_link.insert(ends[0], wire);
+        self.by_link.insert(ends[1], wire);
+        self.give(to, Event::PeerAccepted { link: theirs, port })?;
+        self.give(sid, Event::PeerDialled(link))
+    }
+
+    pub(crate) fn peer_send(&mut self, sid: u64, life: u64, link: LinkId, bytes: Vec<u8>) {
+        let Some(id) = self.by_link.get(&(sid, life, link)).copied() else { return };
+        let wire = self.wires.get_mut(&id).unwrap();
+        let side = usize::from(wire.ends[0] != (sid, life, link));
+        wire.pipes[side].bytes.push_back(bytes);
+        let delay = self.delay();
+        self.after(delay, Happening::Bytes(id));
+    }
+
+    pub(crate) fn close_wire(&mut self, sid: u64, life: u64, link: LinkId) {
+        let Some(id) = self.by_link.remove(&(sid, life, link)) else { return };
+        let Some(wire) = self.wires.get_mut(&id) else { return };
+        let side = usize::from(wire.ends[0] != (sid, life, link));
+        wire.pipes[side].closed = true;
+        let delay = self.delay();
+        self.after(delay, Happening::Bytes(id));
+    }
+
+    /// A link ends for both, now.
+    pub(crate) fn reset_wire(&mut self, id: u64) -> Check {
+        let Some(wire) = self.wires.get(&id) else { return Ok(()) };
+        let end = wire.ends[0];
+        self.close_wire(end.0, end.1, end.2);
+        if self.nodes[&end.0].life == end.1 {
+            self.give(end.0, Event::PeerClosed(end.2))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn deliver(&mut self, id: u64) -> Check {
+        for side in 0..2 {
+            while let Some(wire) = self.wires.get_mut(&id) {
+                let (from, to) = (wire.ends[side], wire.ends[1 - side]);
+                if self.cuts.contains(&(from.0, to.0)) {
+                    break;
+                }
+                let asleep = self.nodes[&to.0].paused_until;
+                if asleep > self.now {
+                    self.at(asleep, Happening::Bytes(id));
+                    break;
+                }
+                let pipe = &mut wire.pipes[side];
+                let Some(bytes) = pipe.bytes.pop_front() else {
+                    if pipe.closed {
+                        self.end_wire(id, from, to)?;
+                    }
+                    break;
+                };
+                if self.nodes[&to.0].life != to.1 {
+                    self.sent_to_the_dead(id, from, to)?;
+                    break;
+                }
+                self.hand_over(to, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes arrive in whatever pieces the network makes of them.
+    fn hand_over(&mut self, to: (u64, u64, LinkId), bytes: &[u8]) -> Check {
+        let split = self.prng.below(bytes.len() as u64 + 1) as usize;
+        for part in [&bytes[..split], &bytes[split..]] {
+            if !part.is_empty() && self.nodes[&to.0].life == to.1 {
+                self.give(to.0, Event::PeerBytes { link: to.2, bytes: part })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_wire(&mut self, id: u64, from: (u64, u64, LinkId), to: (u64, u64, LinkId)) -> Check {
+        self.wires.remove(&id);
+        self.by_link.remove(&from);
+        if self.by_link.remove(&to).is_some() && self.nodes[&to.0].life == to.1 {
+            self.give(to.0, Event::PeerClosed(to.2))?;
+        }
+        Ok(())
+    }
+
+    /// A machine that is up again answers what it does not know with a reset; one that is down says nothing.
+    fn sent_to_the_dead(&mut self, id: u64, from: (u64, u64, LinkId), to: (u64, u64, LinkId)) -> Check {
+        if self.nodes[&to.0].server.is_none() {
+            return Ok(());
+        }
+        self.end_wire(id, to, from)
+    }
+
+    /// A server's links end with it, or, half-open, are not heard of again.
+    pub(crate) fn end_links_of(&mut self, sid: u64, silently: bool) {
+        let dead: Vec<u64> =
+            self.wires.iter().filter(|(_, w)| w.ends.iter().any(|e| e.0 == sid)).map(|(id, _)| *id).collect();
+        for id in dead {
+            let wire = &mut self.wires.get_mut(&id).unwrap();
+            let side = usize::from(wire.ends[0].0 != sid);
+            wire.pipes[side].bytes.clear();
+            if silently {
+                continue;
+            }
+            wire.pipes[side].closed = true;
+            let end = wire.ends[side];
+            self.by_link.remove(&end);
+            self.after(1, Happening::Bytes(id));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a seed draws: the ensemble, small constants that make rare borders common, and which faults there are.
+//!
+//! Every kind of fault is on or off for a whole seed (swarm testing): a fault is best seen among few others.
+
+use zkctl::prng::Prng;
+
+/// The most events before everything heals.
+pub(crate) const STEPS_MAX: u64 = 8_000;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) voters: u64,
+    pub(crate) observers: u64,
+    pub(crate) clients: u64,
+    /// Events before everything heals.
+    pub(crate) steps: u64,
+    /// Events between two faults of a kind, on average; 0 is none.
+    pub(crate) crash_every: u64,
+    pub(crate) cut_every: u64,
+    pub(crate) pause_every: u64,
+    pub(crate) disk_fault_every: u64,
+    pub(crate) restart_every: u64,
+    pub(crate) power_cuts: bool,
+    pub(crate) wipes: bool,
+    /// Bytes that were durable change on a stopped server.
+    pub(crate) rot: bool,
+    /// A dead server's links may end without a word.
+    pub(crate) half_open: bool,
+    pub(crate) slow_disk: bool,
+    /// Clocks run up to a tenth too fast or too slow, and the wall clock jumps by up to a year.
+    pub(crate) skew: bool,
+    /// Clients are silent for longer than their sessions last.
+    pub(crate) naps: bool,
+    /// Clients try sessions that are not theirs, or are over.
+    pub(crate) intruders: bool,
+    /// Data so large that a snapshot takes several turns.
+    pub(crate) big: bool,
+    pub(crate) snap_count: u64,
+    pub(crate) prealloc: u64,
+    pub(crate) log_bytes: Option<u64>,
+    /// Proposals and bytes that DIFF is served from.
+    pub(crate) window: (usize, usize),
+    /// Servers' own lists differ while this one is made an observer, or a voter, by restarts in any order.
+    pub(crate) converted: Option<u64>,
+    /// A server that only its own member list names.
+    pub(crate) newcomer: Option<Newcomer>,
+    /// The directories begin with Apache's `initialize`; else the voters must find each other new.
+    pub(crate) initialised: bool,
+}
+
+/// A server that is about to join: new, and named by its own list only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) sid: u64,
+    pub(crate) votes: bool,
+}
+
+impl Options {
+    pub(crate) fn draw(prng: &mut Prng) -> Options {
+        let one_of = |prng: &mut Prng, choices: &[u64]| choices[prng.below(choices.len() as u64) as usize];
+        let voters = one_of(prng, &[1, 3, 3, 3, 5]);
+        let observers = one_of(prng, &[0, 0, 1, 2]);
+        let big = prng.chance(1, 40);
+        let converted = (voters > 1 && prng.chance(1, 8)).then(|| prng.between(1, voters + observers));
+        Options {
+            voters,
+            observers,
+            clients: prng.between(1, 4),
+            steps: prng.between(2_000, if big { STEPS_MAX / 2 } else { STEPS_MAX }),
+            crash_every: one_of(prng, &[0, 300, 1000]),
+            cut_every: one_of(prng, &[0, 300, 1000]),
+            pause_every: one_of(prng, &[0, 0, 500, 2000]),
+            disk_fault_every: one_of(prng, &[0, 0, 500, 2000]),
+            restart_every: if converted.is_some() { 400 } else { one_of(prng, &[0, 0, 500, 2000]) },
+            power_cuts: prng.chance(2, 3),
+            wipes: prng.chance(1, 4),
+            rot: prng.chance(1, 4),
+            half_open: prng.chance(1, 3),
+            slow_disk: prng.chance(1, 3),
+            skew: prng.chance(1, 4),
+            naps: prng.chance(1, 3),
+            intruders: prng.chance(1, 4),
+            big,
+            snap_count: one_of(prng, &[4, 20, 100]),
+            prealloc: one_of(prng, &[0, 1 << 10, 16 << 10]),
+            log_bytes: prng.chance(1, 3).then_some(3000),
+            window: [(3, 1 << 20), (20, 1 << 20), (100, 2000), (50_000, 16 << 20)][prng.below(4) as usize],
+            converted,
+            newcomer: None,
+            initialised: prng.chance(1, 2),
+        }
+    }
+
+    /// Whom the ensemble lists.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.voters + self.observers
+    }
+
+    pub(crate) fn all(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = self.listed().chain(self.newcomer.map(|n| n.sid)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Who votes by the list of `sid`, which knows of the conversion or not.
+    pub(crate) fn voters_of(&self, sid: u64, converted: bool) -> Vec<u64> {
+        let newcomer = self.newcomer.filter(|n| n.sid == sid && n.votes).map(|n| n.sid);
+        let changed = self.converted.filter(|_| converted);
+        let votes = |sid: &u64| (*sid <= self.voters) != (changed == Some(*sid));
+        self.listed().filter(votes).chain(newcomer).collect()
+    }
+}
