@@ -38,6 +38,8 @@ pub(crate) struct SimClient {
     /// It asked for a session that it must not get.
     intruding: bool,
     intrudes: bool,
+    /// It asked for its session's end.
+    closing: bool,
     big: bool,
     pub(crate) operations: u64,
     /// Sessions that it found over without having closed them.
@@ -63,6 +65,7 @@ impl SimClient {
             past: Vec::new(),
             intruding: false,
             intrudes: options.intruders,
+            closing: false,
             big: options.big,
             operations: 0,
             expiries: 0,
@@ -152,6 +155,7 @@ impl SimClient {
     }
 
     fn ask(&mut self, op: Op, history: &mut History, now: u64) -> Vec<u8> {
+        self.closing |= op == Op::CloseSession;
         let xid = self.next_xid;
         self.next_xid += 1;
         let bytes = codec::request(&op, xid);
@@ -278,7 +282,7 @@ impl SimClient {
             return if response.session == 0 { Ok(Vec::new()) } else { Err(taken) };
         }
         if response.session == 0 {
-            self.expiries += 1;
+            self.expiries += u64::from(!self.closing);
             self.forget();
             return Ok(Vec::new());
         }
@@ -301,6 +305,7 @@ impl SimClient {
     fn forget(&mut self) {
         self.past.push((self.session, self.password));
         self.session = 0;
+        self.closing = false;
         self.password = [0; 16];
         self.registered = Registered::default();
         self.made.clear();
