@@ -11,6 +11,8 @@
 mod nemesis;
 mod network;
 mod recorder;
+#[cfg(test)]
+mod violations;
 mod witnesses;
 mod workloads;
 
@@ -37,7 +39,7 @@ use zkctl::prng::Prng;
 use zkctl::wire::reply::Stat;
 
 /// Answers in a second below which a run proves nothing.
-const RATE_MIN: u64 = 50;
+const RATE_MIN: u64 = 20;
 /// Servers that notice a silent peer soon; all logs are kept.
 const LINES: &str = "tickTime=500\ninitLimit=20\nsyncLimit=4\nsnapCount=3000\npreAllocSize=1024\n\
                      maxClientCnxns=0\n4lw.commands.whitelist=*\n";
@@ -68,7 +70,6 @@ impl Plan {
 /// What one run tried and how it was judged.
 #[derive(Debug)]
 struct Verdict {
-    answered: u64,
     checked: replay::Checked,
     events: u64,
     compared: u64,
@@ -120,7 +121,13 @@ fn servers(plan: &Plan, dir: &Path, doors: &mut Doors) -> Vec<Server> {
 }
 
 /// Runs until there are enough answers and faults; returns the clients' recorders.
-fn torment(plan: &Plan, ensemble: &mut Ensemble, network: &Network, nemesis: &mut Nemesis, clients: &[SocketAddr]) -> (Vec<Recorder>, Arc<Shared>) {
+fn torment(
+    plan: &Plan,
+    ensemble: &mut Ensemble,
+    network: &Network,
+    nemesis: &mut Nemesis,
+    clients: &[SocketAddr],
+) -> (Vec<Recorder>, Arc<Shared>) {
     let clock = Instant::now();
     let mut first = Recorder::new(0, clients, 0, clock);
     workloads::prepare(&mut first);
@@ -180,7 +187,6 @@ fn run(plan: Plan) -> Verdict {
         Err(what) => panic!("{what}\nHISTORY_SEED={} size {}, faults {faults:?}", plan.seed, plan.size()),
     };
     verdict.moved = shared.moved.load(Ordering::SeqCst);
-    verdict.answered = shared.answered.load(Ordering::SeqCst);
     (verdict.faults, verdict.expiries) = (faults, expiries);
     not_void(&plan, &verdict, worked);
     report(&plan, &verdict, worked, began.elapsed());
@@ -259,7 +265,7 @@ fn judge(history: &History, ensemble: &Ensemble, tree: &Dump) -> Result<Verdict,
     workloads::check(history)?;
     let searched = linear::check(history)?;
     let faults = Faults::new();
-    Ok(Verdict { answered: 0, checked, events, compared, searched, moved: 0, expiries: 0, faults })
+    Ok(Verdict { checked, events, compared, searched, moved: 0, expiries: 0, faults })
 }
 
 /// Whether the model ended as the servers did.
@@ -304,8 +310,9 @@ fn histories_of_three_servers_and_two_observers_hold() {
 
 /// Rounds over all sizes, for as long as `HISTORY_SECONDS` says.
 #[test]
+#[ignore = "goes on for as long as HISTORY_SECONDS says"]
 fn histories_of_all_sizes_hold_for_long() {
-    let time = Duration::from_secs(setting("HISTORY_SECONDS", 0));
+    let time = Duration::from_secs(setting("HISTORY_SECONDS", 600));
     let began = Instant::now();
     let mut prng = Prng::new(setting("HISTORY_SEED", 1));
     let mut round = 0;

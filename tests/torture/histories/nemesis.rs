@@ -30,7 +30,8 @@ impl Nemesis {
 
     /// How long a fault lasts: longer than a server waits for another in one of three.
     fn last(&mut self) {
-        let ms = if self.prng.chance(1, 3) { self.prng.between(1500, 3500) } else { self.prng.between(50, 800) };
+        let ms =
+            if self.prng.chance(1, 3) { self.prng.between(1500, 3500) } else { self.prng.between(50, 800) };
         thread::sleep(Duration::from_millis(ms));
     }
 

@@ -193,10 +193,8 @@ fn join(door: &Door, near: TcpStream, shared: &Arc<Shared>) -> std::io::Result<(
     live.retain(|c| !c.over.load(Ordering::SeqCst));
     live.push(Connection { places, over: Arc::clone(&over) });
     drop(live);
-    let ways = [
-        (near.try_clone()?, far.try_clone()?, (door.from, door.to)),
-        (far, near, (door.to, door.from)),
-    ];
+    let ways =
+        [(near.try_clone()?, far.try_clone()?, (door.from, door.to)), (far, near, (door.to, door.from))];
     for (from, to, way) in ways {
         let (pipe, over) = (Arc::clone(&shared.pipes[&way]), Arc::clone(&over));
         thread::spawn(move || {
@@ -247,4 +245,55 @@ fn burn(pipe: &Pipe, count: usize) -> usize {
     pipe.fuse.store(NEVER, Ordering::SeqCst);
     pipe.blown.fetch_add(1, Ordering::SeqCst);
     fuse.max(0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Doors, Network};
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    /// The two ends of a connection from place 1 to place 2.
+    fn ends() -> (Network, TcpStream, TcpStream) {
+        let behind = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut doors = Doors::default();
+        let door = doors.open(1, 2, behind.local_addr().unwrap().port());
+        let network = Network::begin(doors);
+        let near = TcpStream::connect(("127.0.0.1", door)).unwrap();
+        (network, near, behind.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_pipe_that_is_held_carries_later_and_the_other_way_still() {
+        let (network, mut near, mut far) = ends();
+        network.hold(1, 2);
+        near.write_all(b"late").unwrap();
+        far.write_all(b"back").unwrap();
+        let mut word = [0; 4];
+        near.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"back");
+        far.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert_eq!(far.read(&mut word).unwrap_err().kind(), ErrorKind::WouldBlock);
+        network.heal();
+        far.set_read_timeout(None).unwrap();
+        far.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"late");
+    }
+
+    #[test]
+    fn a_pipe_is_cut_at_its_byte_and_a_reset_ends_both_ways() {
+        let (network, mut near, mut far) = ends();
+        network.cut_after(1, 2, 3);
+        near.write_all(b"abcdef").unwrap();
+        let mut word = Vec::new();
+        let ended = far.read_to_end(&mut word);
+        // A reset may overtake what stands before it.
+        assert!(b"abc".starts_with(&word) && (ended.is_err() || word == b"abc"), "{word:?} {ended:?}");
+        assert!(near.read(&mut [0]).is_err(), "the sender sees a reset");
+        assert_eq!(network.cuts(), 1);
+        let (network, mut near, mut far) = ends();
+        assert_eq!(network.reset(2, 1), 1);
+        assert!(near.read(&mut [0]).is_err() && far.read(&mut [0]).is_err(), "both see a reset");
+    }
 }

@@ -313,7 +313,8 @@ impl Worker {
         let amount = self.prng.below(10) as i64;
         let nonce = self.recorder.id << 40 | self.next_value;
         self.next_value += 1;
-        let set = |n, balance, version| Op::SetData { path: account(n), data: money(balance, nonce), version };
+        let set =
+            |n, balance, version| Op::SetData { path: account(n), data: money(balance, nonce), version };
         let mut parts = vec![set(from, a - amount, va), set(to, b + amount, vb)];
         if self.prng.chance(1, 4) {
             parts.push(Op::Check { path: "/w/c".into(), version: self.prng.below(3) as i32 - 1 });
@@ -349,7 +350,8 @@ pub(crate) fn check(history: &History) -> Result<u64, String> {
         match (&record.op, record.returned.as_ref().map(|back| &back.outcome)) {
             (Op::MultiRead(_), Some(Outcome::Many(parts))) => {
                 seen += 1;
-                let of = |part: &Outcome| if let Outcome::Data { data, .. } = part { balance(data) } else { 0 };
+                let of =
+                    |part: &Outcome| if let Outcome::Data { data, .. } = part { balance(data) } else { 0 };
                 let sum: i64 = parts.iter().map(of).sum();
                 if sum != BALANCE * ACCOUNTS as i64 {
                     return Err(format!("MoneyIsKept: client {} read {parts:?}", record.client));
