@@ -1,7 +1,7 @@
 //! What the clients do, mixed in one run: compare-and-set registers, unique ids, a counter, a queue, a lock
 //! with ephemerals, watch chains, bank transfers by multi, sessions that move, sync then read.
 //!
-//! Registers and id directories live for some hundred operations of all clients together (a generation) and
+//! Registers, counters and id directories live for some hundred operations of all clients together (a generation) and
 //! are then left, so that each has a history that the black-box search can take in.
 
 use super::recorder::Recorder;
@@ -76,7 +76,7 @@ pub(crate) fn all_accounts() -> Op {
 /// Makes what all work on.
 pub(crate) fn prepare(recorder: &mut Recorder) {
     let mut ops = vec![create("/w".into(), vec![], 0)];
-    ops.extend(["/w/q", "/w/l", "/w/c"].map(|p| create(p.into(), vec![], 0)));
+    ops.extend(["/w/q", "/w/l"].map(|p| create(p.into(), vec![], 0)));
     ops.extend((0..ACCOUNTS).map(|n| create(account(n), money(BALANCE, n), 0)));
     crate::state::until("the first znodes are made", || {
         let places = recorder.exchange(ops.clone(), 0);
@@ -190,8 +190,9 @@ impl Worker {
         let generation = self.shared.asked.load(Ordering::SeqCst) / GENERATION;
         if generation != self.generation {
             self.generation = generation;
-            self.versions.retain(|path, _| path == "/w/c");
+            self.versions.clear();
             ops.push(create(self.ids(), vec![], 0));
+            ops.push(create(self.counted(), vec![], 0));
         }
         match self.prng.below(100) {
             0..=29 => self.register(ops),
@@ -223,6 +224,10 @@ impl Worker {
         format!("/w/s{}", self.generation)
     }
 
+    fn counted(&self) -> String {
+        format!("/w/c{}", self.generation)
+    }
+
     fn register_path(&mut self) -> String {
         format!("/w/r{}-{}", self.generation, self.prng.below(2))
     }
@@ -246,7 +251,7 @@ impl Worker {
 
     /// Read, add one, set if nobody was faster.
     fn counter(&mut self, ops: &mut Vec<Op>) {
-        let path = "/w/c".to_owned();
+        let path = self.counted();
         match self.versions.get(&path).copied() {
             Some(version) if self.prng.chance(1, 2) => {
                 ops.push(Op::SetData { path, data: i64::from(version + 1).to_be_bytes().to_vec(), version });
@@ -317,7 +322,7 @@ impl Worker {
             |n, balance, version| Op::SetData { path: account(n), data: money(balance, nonce), version };
         let mut parts = vec![set(from, a - amount, va), set(to, b + amount, vb)];
         if self.prng.chance(1, 4) {
-            parts.push(Op::Check { path: "/w/c".into(), version: self.prng.below(3) as i32 - 1 });
+            parts.push(Op::Check { path: self.counted(), version: self.prng.below(3) as i32 - 1 });
         }
         ops.push(Op::Multi(parts));
     }
