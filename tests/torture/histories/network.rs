@@ -261,7 +261,10 @@ mod tests {
         let door = doors.open(1, 2, behind.local_addr().unwrap().port());
         let network = Network::begin(doors);
         let near = TcpStream::connect(("127.0.0.1", door)).unwrap();
-        (network, near, behind.accept().unwrap().0)
+        let far = behind.accept().unwrap().0;
+        let known = || (!network.shared.live.lock().unwrap().is_empty()).then_some(());
+        crate::state::until("the porter has joined the two ends", known);
+        (network, near, far)
     }
 
     #[test]
