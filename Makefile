@@ -29,10 +29,12 @@ mutants-page:
 	MUTANT_PAGE=1 cargo test --locked --features mutants --test sim mutants::the_page
 
 # One million acknowledged writes while fifty servers are killed; then three hundred power cuts, a thousand
-# flipped bytes and failing disks. All SOAK_*, POWER_*, CORRUPTION_* and DISK_FAULT_* settings can be given;
-# PROOF_LEDGER names the file in which each run is written down.
+# flipped bytes and failing disks; then half an hour of histories. All SOAK_*, POWER_*, CORRUPTION_*, DISK_FAULT_*
+# and HISTORY_* settings can be given; PROOF_LEDGER names the file in which each run is written down.
 soak:
 	SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_WRITES=$${SOAK_WRITES:-1000000} WORD_ROUNDS=$${WORD_ROUNDS:-1000} \
 		cargo test --locked --test processes -- --nocapture kills words
 	POWER_CUTS=$${POWER_CUTS:-300} CORRUPTION_FLIPS=$${CORRUPTION_FLIPS:-1000} \
 		DISK_FAULT_ROUNDS=$${DISK_FAULT_ROUNDS:-20} cargo test --locked --test torture -- --nocapture
+	HISTORY_SECONDS=$${HISTORY_SECONDS:-1800} \
+		cargo test --locked --test torture -- --ignored --nocapture histories_of_all_sizes

@@ -505,12 +505,11 @@ impl Leader {
 
     fn pass_barriers(&mut self, ctx: &mut Ctx<'_>) {
         while let Some(barrier) = self.barriers.front() {
-            let confirmed = barrier.pings.iter().filter_map(|(link, ping)| {
-                self.learners
-                    .get(link)
-                    .filter(|l| l.pongs >= *ping && l.kind == Kind::Follower)
-                    .map(|l| l.sid)
-            });
+            // A follower that came since was pinged since: its first answer counts. Only those that were here
+            // would block every later sync when their links are replaced and the quorum stays.
+            let asked = |link| barrier.pings.get(link).copied().unwrap_or(1);
+            let followers = self.learners.iter().filter(|(_, l)| l.kind == Kind::Follower);
+            let confirmed = followers.filter(|(link, l)| l.pongs >= asked(*link)).map(|(_, l)| l.sid);
             let confirmed: BTreeSet<Sid> = confirmed.chain([ctx.shared.cfg.me]).collect();
             let quorum = ctx.shared.cfg.quorum.is_quorum(confirmed.into_iter())
                 || mutants::on(Mutant::SyncWithoutQuorum);

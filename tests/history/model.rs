@@ -55,7 +55,32 @@ pub(crate) struct Trigger {
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     znodes: BTreeMap<String, Znode>,
+    /// Ephemerals by session.
+    owned: BTreeMap<i64, BTreeSet<String>>,
     pub(crate) triggers: Vec<Trigger>,
+    /// How to take back what the multi under way has done.
+    undo: Option<Vec<Undo>>,
+}
+
+/// One change of one znode, to be taken back.
+#[derive(Clone, Debug)]
+enum Undo {
+    /// It was made; what its parent counted and said before.
+    Made(String, Above),
+    Removed(String, Znode, Above),
+    Changed(String, Content),
+}
+
+/// A parent's births and pzxid.
+#[derive(Clone, Copy, Debug)]
+struct Above(i32, i64);
+
+#[derive(Clone, Debug)]
+struct Content {
+    data: Vec<u8>,
+    version: i32,
+    mzxid: i64,
+    mtime: i64,
 }
 
 /// Where and when a txn stands.
@@ -117,7 +142,8 @@ impl Znode {
 impl Default for Model {
     fn default() -> Model {
         let root = Znode::new(&[], 31, 0, Place { zxid: 0, time: 0, session: 0 });
-        Model { znodes: [("/".to_owned(), root)].into(), triggers: Vec::new() }
+        let znodes = [("/".to_owned(), root)].into();
+        Model { znodes, owned: BTreeMap::new(), triggers: Vec::new(), undo: None }
     }
 }
 
@@ -135,13 +161,15 @@ impl Model {
     }
 
     fn multi(&mut self, ops: &[Op], at: Place) -> Vec<Outcome> {
-        let before = self.clone();
+        let triggers = self.triggers.len();
+        self.undo = Some(Vec::new());
         let mut out = Vec::new();
         for (nth, op) in ops.iter().enumerate() {
             match self.one(op, at) {
                 Ok(done) => out.push(done),
                 Err(code) => {
-                    *self = before;
+                    self.take_back();
+                    self.triggers.truncate(triggers);
                     let of = |other: usize| match other.cmp(&nth) {
                         std::cmp::Ordering::Less => 0,
                         std::cmp::Ordering::Equal => code,
@@ -151,7 +179,62 @@ impl Model {
                 }
             }
         }
+        self.undo = None;
         out
+    }
+
+    fn take_back(&mut self) {
+        for undo in self.undo.take().into_iter().flatten().rev() {
+            match undo {
+                Undo::Made(path, above) => {
+                    self.detach(&path);
+                    self.above(&path, above);
+                }
+                Undo::Removed(path, node, above) => {
+                    self.attach(path.clone(), node);
+                    self.above(&path, above);
+                }
+                Undo::Changed(path, Content { data, version, mzxid, mtime }) => {
+                    if let Some(node) = self.znodes.get_mut(&path) {
+                        (node.data, node.version, node.mzxid, node.mtime) = (data, version, mzxid, mtime);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets what a path's parent counts and says.
+    fn above(&mut self, path: &str, above: Above) {
+        if let Some(node) = self.znodes.get_mut(parent(path)) {
+            (node.births, node.pzxid) = (above.0, above.1);
+        }
+    }
+
+    fn attach(&mut self, path: String, node: Znode) {
+        if let Some(above) = self.znodes.get_mut(parent(&path)) {
+            above.children.insert(name(&path).to_owned());
+        }
+        if node.owner != 0 {
+            self.owned.entry(node.owner).or_default().insert(path.clone());
+        }
+        self.znodes.insert(path, node);
+    }
+
+    fn detach(&mut self, path: &str) -> Option<Znode> {
+        let node = self.znodes.remove(path)?;
+        if let Some(above) = self.znodes.get_mut(parent(path)) {
+            above.children.remove(name(path));
+        }
+        if let Some(paths) = self.owned.get_mut(&node.owner) {
+            paths.remove(path);
+        }
+        Some(node)
+    }
+
+    fn remember(&mut self, undo: impl FnOnce() -> Undo) {
+        if let Some(list) = &mut self.undo {
+            list.push(undo());
+        }
     }
 
     fn one(&mut self, op: &Op, at: Place) -> Answer {
@@ -163,10 +246,13 @@ impl Model {
             Op::SetData { path, data, version } => {
                 let node = self.changeable(path, WRITE)?;
                 expect(node.version, *version)?;
+                let (mzxid, mtime) = (node.mzxid, node.mtime);
+                let before = Content { data: node.data.clone(), version: node.version, mzxid, mtime };
                 node.version += 1;
                 node.data.clone_from(data);
                 (node.mzxid, node.mtime) = (at.zxid, at.time);
                 let stat = node.stat();
+                self.remember(|| Undo::Changed(path.clone(), before));
                 self.trigger(at, path, DATA_CHANGED);
                 Ok(Outcome::Stat(stat))
             }
@@ -203,13 +289,14 @@ impl Model {
         if above_node.owner != 0 {
             return Err(NO_CHILDREN_FOR_EPHEMERALS);
         }
+        let before = Above(above_node.births, above_node.pzxid);
         above_node.births += 1;
         above_node.pzxid = at.zxid;
-        above_node.children.insert(name(&path).to_owned());
         let owner = if flags & 1 != 0 { at.session } else { 0 };
         let node = Znode::new(data, perms, owner, at);
         let stat = with_stat.then(|| node.stat());
-        self.znodes.insert(path.clone(), node);
+        self.attach(path.clone(), node);
+        self.remember(|| Undo::Made(path.clone(), before));
         self.trigger(at, &path, CREATED);
         self.trigger(at, &above, CHILDREN_CHANGED);
         Ok(Outcome::Created { path, stat })
@@ -228,11 +315,12 @@ impl Model {
     }
 
     fn remove(&mut self, path: &str, at: Place) {
-        self.znodes.remove(path);
         let above = parent(path).to_owned();
-        if let Some(node) = self.znodes.get_mut(&above) {
-            node.children.remove(name(path));
-            node.pzxid = at.zxid;
+        let Some(node) = self.detach(path) else { return };
+        if let Some(parent) = self.znodes.get_mut(&above) {
+            let before = Above(parent.births, parent.pzxid);
+            parent.pzxid = at.zxid;
+            self.remember(|| Undo::Removed(path.to_owned(), node, before));
         }
         self.trigger(at, path, DELETED);
         self.trigger(at, &above, CHILDREN_CHANGED);
@@ -250,8 +338,7 @@ impl Model {
     }
 
     pub(crate) fn ephemerals(&self, session: i64) -> Vec<String> {
-        let of = |(path, node): (&String, &Znode)| (node.owner == session).then(|| path.clone());
-        self.znodes.iter().filter_map(of).collect()
+        self.owned.get(&session).into_iter().flatten().cloned().collect()
     }
 
     /// What a read answers now; `None` where the model knows nothing about it.
@@ -297,7 +384,8 @@ impl Model {
             Op::CountBelow { path } => {
                 self.readable(path)?;
                 let below = format!("{path}/");
-                Outcome::Count(self.znodes.keys().filter(|p| p.starts_with(&below)).count() as i32)
+                let paths = self.znodes.range(below.clone()..).take_while(|(p, _)| p.starts_with(&below));
+                Outcome::Count(paths.count() as i32)
             }
             other => panic!("{other:?} is no read"),
         })

@@ -5,7 +5,10 @@
 
 use super::model::{CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, NO_NODE, Trigger};
 use super::{Arrival, History, Op, Outcome, Registered};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+
+/// The places of each path's triggers.
+type ByPath<'a> = HashMap<&'a str, Vec<usize>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -52,8 +55,20 @@ struct Armed {
 /// The first broken promise.
 pub(crate) fn check(history: &History, triggers: &[Trigger]) -> Result<u64, String> {
     let mut events = 0;
+    let mut by_path = ByPath::new();
+    for (nth, trigger) in triggers.iter().enumerate() {
+        by_path.entry(&trigger.path).or_default().push(nth);
+    }
     for (client, arrivals) in &history.arrivals {
-        let mut stream = Stream { history, triggers, armed: Vec::new(), told: Vec::new(), events: 0 };
+        let mut stream = Stream {
+            history,
+            triggers,
+            by_path: &by_path,
+            armed: Vec::new(),
+            told: Vec::new(),
+            heard: 0,
+            events: 0,
+        };
         for arrival in arrivals {
             stream.take(arrival).map_err(|what| format!("Watches: client {client}: {what}"))?;
         }
@@ -65,9 +80,12 @@ pub(crate) fn check(history: &History, triggers: &[Trigger]) -> Result<u64, Stri
 struct Stream<'a> {
     history: &'a History,
     triggers: &'a [Trigger],
+    by_path: &'a ByPath<'a>,
     armed: Vec<Armed>,
     /// Events of a setWatches whose reply has not come yet.
     told: Vec<(i32, &'a str)>,
+    /// Triggers that all watches have listened to.
+    heard: usize,
     events: u64,
 }
 
@@ -95,17 +113,28 @@ impl<'a> Stream<'a> {
     /// Lets every watch hear what happened up to `zxid`.
     fn listen(&mut self, zxid: i64) {
         let until = self.triggers.partition_point(|t| t.zxid <= zxid);
+        if until <= self.heard {
+            return;
+        }
+        self.heard = until;
         for armed in &mut self.armed {
             if armed.next >= until || (armed.mode.is_once() && !armed.due.is_empty()) {
                 continue;
             }
-            for nth in armed.next..until {
-                if armed.mode.hears(&armed.path, &self.triggers[nth]) {
+            let mut hear = |nth: usize| {
+                let heard = armed.mode.hears(&armed.path, &self.triggers[nth]);
+                if heard {
                     armed.due.push_back(nth);
-                    if armed.mode.is_once() {
-                        break;
-                    }
                 }
+                heard && armed.mode.is_once()
+            };
+            if armed.mode == Mode::Recursive {
+                (armed.next..until).for_each(|nth| {
+                    hear(nth);
+                });
+            } else if let Some(places) = self.by_path.get(armed.path.as_str()) {
+                let from = places.partition_point(|nth| *nth < armed.next);
+                places[from..].iter().take_while(|nth| **nth < until).any(|nth| hear(*nth));
             }
             armed.next = until;
         }
@@ -170,13 +199,29 @@ impl<'a> Stream<'a> {
         self.armed.push(Armed { path: path.to_owned(), mode, next, due: VecDeque::new() });
     }
 
+    fn state(&self, path: &str, since: i64, now: i64) -> State {
+        let mut state = State { exists: false, data_changed: false, children_changed: false };
+        let places = self.by_path.get(path).map_or(&[][..], Vec::as_slice);
+        let all = places.iter().map(|nth| &self.triggers[*nth]);
+        for trigger in all.take_while(|t| t.zxid <= now) {
+            let new = trigger.zxid > since;
+            match trigger.kind {
+                CREATED => state = State { exists: true, data_changed: new, children_changed: new },
+                DELETED => state.exists = false,
+                DATA_CHANGED => state.data_changed |= new,
+                _ => state.children_changed |= new,
+            }
+        }
+        state
+    }
+
     /// What happened while nobody was connected is told at once, by the state as it is now.
     fn set_again(&mut self, watches: &Registered, now: i64) -> Result<(), String> {
         let mut due = Vec::new();
         let lists = [(&watches.data, 0), (&watches.exist, 1), (&watches.child, 2)];
         for (paths, which) in lists {
             for path in paths {
-                let state = State::of(self.triggers, path, watches.since, now);
+                let state = self.state(path, watches.since, now);
                 let event = match which {
                     0 | 2 if !state.exists => Some(DELETED),
                     0 if state.data_changed => Some(DATA_CHANGED),
@@ -212,20 +257,4 @@ struct State {
     exists: bool,
     data_changed: bool,
     children_changed: bool,
-}
-
-impl State {
-    fn of(triggers: &[Trigger], path: &str, since: i64, now: i64) -> State {
-        let mut state = State { exists: false, data_changed: false, children_changed: false };
-        for trigger in triggers.iter().take_while(|t| t.zxid <= now).filter(|t| t.path == path) {
-            let new = trigger.zxid > since;
-            match trigger.kind {
-                CREATED => state = State { exists: true, data_changed: new, children_changed: new },
-                DELETED => state.exists = false,
-                DATA_CHANGED => state.data_changed |= new,
-                _ => state.children_changed |= new,
-            }
-        }
-        state
-    }
 }

@@ -12,6 +12,8 @@
 mod client;
 #[path = "../processes/ensemble.rs"]
 mod ensemble;
+#[path = "../history/mod.rs"]
+mod history;
 #[allow(unreachable_pub, reason = "shared by test programs")]
 #[path = "../common/ledger.rs"]
 mod ledger;
@@ -34,4 +36,5 @@ mod strace;
 
 mod corruption;
 mod disk_faults;
+mod histories;
 mod power;

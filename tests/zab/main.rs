@@ -12,6 +12,7 @@ mod members;
 mod script;
 mod text;
 
+mod barriers;
 mod conversion;
 mod crash_accepted_epoch;
 mod crash_append;

@@ -81,6 +81,8 @@ pub(crate) struct Script {
     next_link: u64,
     /// Everything that any server has shown to its clients.
     pub(crate) shown: BTreeMap<Zxid, Proposal>,
+    /// Barriers that have passed, by who leads.
+    pub(crate) passed: BTreeSet<(Sid, u64)>,
 }
 
 fn pair(a: Sid, b: Sid) -> (Sid, Sid) {
@@ -113,6 +115,7 @@ impl Script {
             ends: BTreeMap::new(),
             next_link: 0,
             shown: BTreeMap::new(),
+            passed: BTreeSet::new(),
         }
     }
 
@@ -333,6 +336,18 @@ impl Script {
 
     /// The leader `sid` proposes one txn.
     #[track_caller]
+    /// Somebody wants a sync: `sid` asks whether it still leads.
+    pub(crate) fn barrier(&mut self, sid: Sid) -> u64 {
+        let now = self.now;
+        let mut out = Vec::new();
+        let zab = self.host(sid).zab.as_mut().unwrap();
+        let id = zab.barrier(now, &mut out).expect("it leads");
+        zab.on_turn_end();
+        self.carry_out(sid, out);
+        self.follow_up();
+        id
+    }
+
     pub(crate) fn proposes(&mut self, sid: Sid, zxid: &str) {
         let now = self.now;
         let zab = self.host(sid).zab.as_mut().unwrap();
@@ -530,7 +545,10 @@ impl Script {
                         self.host(sid).dialling = None;
                     }
                 }
-                Action::BarrierPassed(_) | Action::Carried { .. } => {}
+                Action::BarrierPassed(id) => {
+                    self.passed.insert((sid, id));
+                }
+                Action::Carried { .. } => {}
                 Action::Note(text) => eprintln!("{:>6} {sid}: {text}", self.now.0),
                 write => self.submit(sid, write),
             }
