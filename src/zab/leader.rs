@@ -214,6 +214,10 @@ impl Leader {
             self.drop_learner(ctx, link, format!("learner {} has a newer member list", info.sid));
             return Verdict::Stay;
         }
+        if info.sid == ctx.shared.cfg.me {
+            self.drop_learner(ctx, link, "a learner says that it is us");
+            return Verdict::Stay;
+        }
         // A learner that connects again replaces its older link.
         let older = self.learners.iter().find(|(l, p)| **l != link && p.sid == info.sid).map(|(l, _)| *l);
         if let Some(older) = older {

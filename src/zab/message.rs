@@ -7,6 +7,7 @@ use super::history::Proposal;
 use crate::ids::SessionId;
 use crate::jute::{self, Error, Reader};
 use crate::wire::quorum::{self, LearnerInfo, QuorumPacket, kind};
+use crate::wire::txn::TxnRecord;
 use crate::zxid::{Epoch, Zxid};
 use bytes::Bytes;
 
@@ -93,15 +94,14 @@ fn zxid_of(packet: &QuorumPacket<'_>) -> Result<Zxid, Error> {
     Zxid::from_wire(packet.zxid).ok_or(Error::Value { field: "zxid", value: packet.zxid })
 }
 
-/// A txn's zxid stands in its header behind client id and cxid; both copies must agree.
+/// A txn's zxid stands in its header and in the packet; both must agree. What is no txn is refused here:
+/// once in the log it could not be read back.
 fn proposal_of(packet: &QuorumPacket<'_>) -> Result<Proposal, Error> {
     let zxid = zxid_of(packet)?;
     let data = packet.data.ok_or(Error::Length(-1))?;
-    let mut header = Reader::new(data);
-    header.take(12)?;
-    let inside = header.i64()?;
-    if inside != packet.zxid {
-        return Err(Error::Value { field: "txn zxid", value: inside });
+    let inside = TxnRecord::decode(data)?.header.zxid;
+    if inside != zxid {
+        return Err(Error::Value { field: "txn zxid", value: inside.wire() });
     }
     Ok(Proposal { zxid, bytes: Bytes::copy_from_slice(data) })
 }
@@ -137,32 +137,39 @@ impl Message {
     /// and how many it took.
     pub fn decode(bytes: &[u8], body_max: usize) -> Result<(Message, usize), Error> {
         let (packet, used) = quorum::decode(bytes, body_max)?;
-        let message = match packet.kind {
-            kind::FOLLOWER_INFO => info_of(&packet, false)?,
-            kind::OBSERVER_INFO => info_of(&packet, true)?,
+        // The packet is all there: a body that ends too early is none, and not to be waited for.
+        match Message::of(&packet) {
+            Err(Error::Short(_)) => Err(Error::Value { field: "packet body", value: packet.kind.into() }),
+            message => Ok((message?, used)),
+        }
+    }
+
+    fn of(packet: &QuorumPacket<'_>) -> Result<Message, Error> {
+        Ok(match packet.kind {
+            kind::FOLLOWER_INFO => info_of(packet, false)?,
+            kind::OBSERVER_INFO => info_of(packet, true)?,
             kind::LEADER_INFO => Message::LeaderInfo {
-                epoch: zxid_of(&packet)?.epoch(),
+                epoch: zxid_of(packet)?.epoch(),
                 zkctl: packet
                     .data
                     .is_some_and(|d| d.get(4..).is_some_and(|m| m.starts_with(quorum::ZKCTL_MARK))),
             },
-            kind::ACK_EPOCH => ack_epoch_of(&packet)?,
-            kind::DIFF => Message::Diff(zxid_of(&packet)?),
-            kind::TRUNC => Message::Trunc(zxid_of(&packet)?),
-            kind::SNAP => Message::Snap(zxid_of(&packet)?),
-            kind::NEW_LEADER => Message::NewLeader { zxid: zxid_of(&packet)?, config: bytes_of(&packet) },
+            kind::ACK_EPOCH => ack_epoch_of(packet)?,
+            kind::DIFF => Message::Diff(zxid_of(packet)?),
+            kind::TRUNC => Message::Trunc(zxid_of(packet)?),
+            kind::SNAP => Message::Snap(zxid_of(packet)?),
+            kind::NEW_LEADER => Message::NewLeader { zxid: zxid_of(packet)?, config: bytes_of(packet) },
             kind::UP_TO_DATE => Message::UpToDate,
-            kind::PROPOSAL => Message::Propose(proposal_of(&packet)?),
-            kind::ACK => Message::Ack(zxid_of(&packet)?),
-            kind::COMMIT => Message::Commit(zxid_of(&packet)?),
-            kind::INFORM => Message::Inform(proposal_of(&packet)?),
-            kind::PING => Message::Ping { zxid: packet.zxid, touched: bytes_of(&packet) },
-            kind::REQUEST => request_of(&packet)?,
-            kind::REVALIDATE => Message::Revalidate(bytes_of(&packet)),
-            kind::SYNC => Message::Sync(bytes_of(&packet)),
+            kind::PROPOSAL => Message::Propose(proposal_of(packet)?),
+            kind::ACK => Message::Ack(zxid_of(packet)?),
+            kind::COMMIT => Message::Commit(zxid_of(packet)?),
+            kind::INFORM => Message::Inform(proposal_of(packet)?),
+            kind::PING => Message::Ping { zxid: packet.zxid, touched: bytes_of(packet) },
+            kind::REQUEST => request_of(packet)?,
+            kind::REVALIDATE => Message::Revalidate(bytes_of(packet)),
+            kind::SYNC => Message::Sync(bytes_of(packet)),
             other => return Err(Error::Value { field: "packet type", value: other.into() }),
-        };
-        Ok((message, used))
+        })
     }
 
     /// Writes it behind `out`.
@@ -216,12 +223,15 @@ impl Message {
 mod tests {
     use super::*;
     use crate::ids::Sid;
+    use crate::wire::opcode::OpCode;
+    use crate::wire::txn::{Txn, TxnHeader};
 
     fn txn(zxid: i64) -> Proposal {
-        let mut bytes = vec![0; 12];
-        bytes.extend_from_slice(&zxid.to_be_bytes());
-        bytes.extend_from_slice(&[0; 12]);
-        Proposal { zxid: Zxid(zxid as u64), bytes: bytes.into() }
+        let zxid = Zxid(zxid as u64);
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: 0, op: OpCode::Delete };
+        let mut bytes = Vec::new();
+        TxnRecord { header, txn: Txn::Delete { path: "/a" }, digest: None }.encode(&mut bytes);
+        Proposal { zxid, bytes: bytes.into() }
     }
 
     #[test]
@@ -271,5 +281,25 @@ mod tests {
         let mut bytes = Vec::new();
         Message::Propose(Proposal { zxid: Zxid(8), ..txn(7) }).encode(&mut bytes);
         assert!(matches!(Message::decode(&bytes, 1 << 20), Err(Error::Value { .. })));
+    }
+
+    #[test]
+    fn a_proposal_that_is_no_txn_is_refused() {
+        let mut cut = txn(7);
+        cut.bytes = cut.bytes.slice(..cut.bytes.len() - 1);
+        let mut bytes = Vec::new();
+        Message::Propose(cut).encode(&mut bytes);
+        assert!(matches!(Message::decode(&bytes, 1 << 20), Err(Error::Value { .. })));
+    }
+
+    #[test]
+    fn a_whole_packet_with_half_a_body_is_refused_and_not_waited_for() {
+        for kind in [kind::FOLLOWER_INFO, kind::ACK_EPOCH, kind::PROPOSAL, kind::REQUEST] {
+            let mut bytes = Vec::new();
+            let packet = QuorumPacket { kind, zxid: 7, data: Some(b"abc"), auth: &[] };
+            quorum::encode(&mut bytes, &packet);
+            let refused = Message::decode(&bytes, 1 << 20);
+            assert!(matches!(refused, Err(Error::Value { field: "packet body", .. })), "{refused:?}");
+        }
     }
 }
