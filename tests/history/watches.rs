@@ -84,7 +84,7 @@ struct Stream<'a> {
     armed: Vec<Armed>,
     /// Events of a setWatches whose reply has not come yet.
     told: Vec<(i32, &'a str)>,
-    /// Triggers that all watches have listened to.
+    /// Triggers that all watches of this connection have listened to.
     heard: usize,
     events: u64,
 }
@@ -95,6 +95,8 @@ impl<'a> Stream<'a> {
             Arrival::Connected => {
                 self.armed.clear();
                 self.told.clear();
+                // The next server may be behind the last one's events.
+                self.heard = 0;
                 Ok(())
             }
             Arrival::Event { kind, path, zxid: -1 } => {

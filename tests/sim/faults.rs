@@ -44,10 +44,8 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.cut_every) {
             self.cut(&mut prng);
         }
-        if let Some(mut prng) = self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }) {
-            if prng.chance(1, 2) {
-                self.heal_cuts();
-            }
+        if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some() {
+            self.heal_cuts();
         }
         if let Some(mut prng) = self.chances.draw(2000)
             && !self.wires.is_empty()
