@@ -1,7 +1,7 @@
 # `make test` installs what the tests need (Debian packages, as root) and runs everything.
 # `make bench` measures zkctl beside Apache ZooKeeper, whose jars ZK_CLASSPATH names.
 
-.PHONY: test check deps bench soak fuzz mutants mutants-page
+.PHONY: test check deps bench soak fuzz mutants mutants-page reliability
 
 deps:
 	./tests/install-deps
@@ -11,6 +11,7 @@ check:
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features mutants -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	./tests/reliability --check
 
 test: deps
 	cargo test --locked
@@ -27,6 +28,10 @@ mutants:
 # Writes what tests/sim/mutants.txt holds into docs/testing.md.
 mutants-page:
 	MUTANT_PAGE=1 cargo test --locked --features mutants --test sim mutants::the_page
+
+# Makes docs/reliability.md of docs/reliability.jsonl, to which runs add their lines.
+reliability:
+	./tests/reliability
 
 # Every target of fuzz/ under libFuzzer for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz.
 fuzz:

@@ -18,7 +18,7 @@ pub const ACL_ENTRIES_MAX: usize = 4096;
 pub const ACL_BYTES_MAX: usize = JUTE_MAX_BUFFER;
 /// Proposals kept in memory for DIFF: the original keeps 500 (`zookeeper.commitLogCount`); more, so
 /// that a learner which missed a restart's worth of small writes is served from memory.
-pub const COMMITTED_WINDOW_TXNS: usize = 50_000;
+pub const COMMITTED_WINDOW_TXNS: usize = 25_000;
 /// Bytes the committed window may hold: txns of 1 MB must not eat the machine.
 pub const COMMITTED_WINDOW_BYTES: usize = 16 << 20;
 /// The largest message on an election link (the original's `PACKETMAXSIZE`).
