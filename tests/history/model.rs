@@ -391,9 +391,10 @@ impl Model {
         })
     }
 
-    /// All znodes but the root: path, data and stat.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8], Stat)> {
-        self.znodes.iter().filter(|(p, _)| *p != "/").map(|(p, n)| (p.as_str(), n.data.as_slice(), n.stat()))
+    /// All znodes but the root: path, data, what anyone may do, and stat.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8], i32, Stat)> {
+        let below = self.znodes.iter().filter(|(p, _)| *p != "/");
+        below.map(|(p, n)| (p.as_str(), n.data.as_slice(), n.perms, n.stat()))
     }
 }
 

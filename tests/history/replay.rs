@@ -6,7 +6,7 @@
 //! as anything acknowledged before the sync began, over changes of leaders too (ZOOKEEPER-1675).
 
 use super::model::{Model, Place};
-use super::{History, Op, Outcome, Record, Witness};
+use super::{Arrival, History, Op, Outcome, Record, Witness};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CREATE_SESSION: i32 = -10;
@@ -36,6 +36,7 @@ pub(crate) fn check(history: &History, sequence: &[Witness]) -> Result<(Model, C
     }
     replay.reads_before(i64::MAX)?;
     replay.nothing_is_missing()?;
+    replay.refused_sessions()?;
     real_time(history)?;
     Ok((replay.model, replay.checked))
 }
@@ -89,7 +90,12 @@ impl<'a> Replay<'a> {
             if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) {
                 continue;
             }
-            let Some(expected) = self.model.read(&record.op, record.session) else { continue };
+            let Some(expected) = self.model.read(&record.op, record.session) else {
+                if let Outcome::Failed(err) = back.outcome {
+                    return Err(format!("Sequential: {} was refused with {err}", name(record)));
+                }
+                continue;
+            };
             self.checked.reads += 1;
             if expected != back.outcome {
                 return Err(format!(
@@ -189,6 +195,26 @@ impl<'a> Replay<'a> {
                         back.zxid
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Replay<'_> {
+    /// Nobody is told that a session is over or elsewhere without its being so.
+    fn refused_sessions(&self) -> Result<(), String> {
+        for record in &self.history.records {
+            let Some(back) = &record.returned else { continue };
+            let arrivals = self.history.arrivals.get(&record.client).map_or(&[][..], Vec::as_slice);
+            let connections = arrivals.iter().filter(|a| matches!(a, Arrival::Connected)).count();
+            let wrong = match back.outcome.error() {
+                SESSION_EXPIRED => !self.closed.contains(&record.session),
+                SESSION_MOVED => connections < 2,
+                _ => false,
+            };
+            if wrong {
+                return Err(format!("Sessions: {} was answered {:?}", name(record), back.outcome));
             }
         }
         Ok(())

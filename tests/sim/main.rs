@@ -36,8 +36,8 @@ use world::World;
 
 /// Virtual time within which a healed world must be well again, and then all servers at one zxid.
 const HEAL_MS: u64 = 120_000;
-/// Virtual time for which the clients then only keep their sessions.
-const QUIET_MS: u64 = 2_500;
+/// Virtual time for which the clients then only keep their sessions: longer than any of these lasts.
+const QUIET_MS: u64 = 7_500;
 
 fn run(seed: u64) -> Result<World, (String, Box<World>)> {
     run_in(World::new(seed))

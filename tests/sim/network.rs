@@ -44,6 +44,7 @@ impl World {
     }
 
     pub(crate) fn peer_send(&mut self, sid: u64, life: u64, link: LinkId, bytes: Vec<u8>) {
+        self.hash(&bytes);
         let Some(id) = self.by_link.get(&(sid, life, link)).copied() else { return };
         let wire = self.wires.get_mut(&id).unwrap();
         let side = usize::from(wire.ends[0] != (sid, life, link));

@@ -199,11 +199,15 @@ impl World {
         self.at(self.now + delay, happening);
     }
 
-    pub(crate) fn note(&mut self, text: String) {
-        // The trace hash: FNV-1a over everything that is noted.
-        for byte in text.bytes() {
-            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    /// The trace: FNV-1a over every event's time and number, what is noted, and what peers and clients are sent.
+    pub(crate) fn hash(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
+    }
+
+    pub(crate) fn note(&mut self, text: String) {
+        self.hash(text.as_bytes());
         if self.log.len() >= 400 {
             self.log.pop_front();
         }
@@ -227,6 +231,8 @@ impl World {
             return Err(format!("time stands still: {happening:?} {wire}"));
         }
         self.now = self.now.max(when);
+        self.hash(&when.to_be_bytes());
+        self.hash(&id.to_be_bytes());
         self.events += 1;
         if let Some(until) = self.asleep(&happening) {
             self.at(until, happening);
@@ -440,7 +446,7 @@ impl World {
                         self.give(sid, Event::ClientDrained(conn))?;
                     }
                 }
-                Action::ClientClose(conn) => self.drop_conn(conn.0, false),
+                Action::ClientClose(conn) => self.drop_conn(conn.0, false)?,
                 Action::PeerDial { link, host, port } => {
                     let to = host.parse().unwrap();
                     let port = if port == ELECTION { PeerPort::Election } else { PeerPort::Quorum };
@@ -566,7 +572,7 @@ impl World {
             let delay = self.delay();
             self.after(delay, Happening::ClientBytes { client: id, conn, to_server: true });
         } else if !self.healed && self.prng.chance(1, 40) {
-            self.drop_conn(conn, true);
+            self.drop_conn(conn, true)?;
         }
         Ok(())
     }
@@ -593,6 +599,7 @@ impl World {
     }
 
     fn send_to_client(&mut self, conn: u64, bytes: Vec<u8>) {
+        self.hash(&bytes);
         let Some(c) = self.conns.get_mut(&conn) else { return };
         c.to_client.push_back(bytes);
         let client = c.client;
@@ -600,22 +607,22 @@ impl World {
         self.after(delay, Happening::ClientBytes { client, conn, to_server: false });
     }
 
-    fn drop_conn(&mut self, conn: u64, by_client: bool) {
-        let Some(c) = self.conns.get_mut(&conn) else { return };
+    fn drop_conn(&mut self, conn: u64, by_client: bool) -> Check {
+        let Some(c) = self.conns.get_mut(&conn) else { return Ok(()) };
         c.open = false;
         let (client, node, life) = (c.client, c.node, c.life);
         if by_client {
             self.conns.remove(&conn);
+            if self.current.get(&client) == Some(&conn) {
+                self.clients.get_mut(&client).unwrap().lost();
+            }
             if self.nodes[&node].life == life {
-                // The server hears of it at its leisure; an error of this call is found by the next.
-                let _ = self.give(node, Event::ClientClosed(ConnId(conn)));
+                self.give(node, Event::ClientClosed(ConnId(conn)))?;
             }
         } else if c.to_client.is_empty() {
             self.conns.remove(&conn);
         }
-        if by_client && self.current.get(&client) == Some(&conn) {
-            self.clients.get_mut(&client).unwrap().lost();
-        }
+        Ok(())
     }
 
     fn client_bytes(&mut self, id: u64, conn: u64, to_server: bool) -> Check {

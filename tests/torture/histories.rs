@@ -275,7 +275,7 @@ fn judge(history: &History, ensemble: &Ensemble, tree: &Dump) -> Result<Verdict,
 /// Whether the model ended as the servers did.
 fn same(model: &Model, tree: &Dump) -> Result<(), String> {
     let mut count = 0;
-    for (path, data, stat) in model.all() {
+    for (path, data, _, stat) in model.all() {
         count += 1;
         let Some(body) = tree.get(path) else { return Err(format!("NothingLost: {path} is missing")) };
         let mut reader = Reader::new(body);

@@ -23,9 +23,13 @@ pub(crate) fn check(world: &mut World) -> Check {
 
 fn same(tree: &Tree, model: &crate::history::model::Model) -> Check {
     let mut count = 0;
-    for (path, data, stat) in model.all() {
+    for (path, data, perms, stat) in model.all() {
         count += 1;
         let Some(znode) = tree.find(path) else { return Err(format!("{path} is missing")) };
+        let allowed = znode.acl().entries().fold(0, |all, entry| all | entry.perms);
+        if allowed != perms {
+            return Err(format!("{path} allows {allowed}, due is {perms}"));
+        }
         if znode.data().unwrap_or_default() != data || znode.stat() != stat {
             return Err(format!("{path} is {:?}, due is {stat:?}", znode.stat()));
         }

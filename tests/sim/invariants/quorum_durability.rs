@@ -1,6 +1,7 @@
 //! QuorumDurability: what a leader decides is on the disks of a majority of the voters. (Item 9.)
 //!
-//! A disk's end is compared, not its content: necessary, and cheap enough for every step.
+//! What each server knows of its disk's end is compared, not the disk: necessary, and cheap enough for every
+//! step. That what it knows is so, power cuts show.
 
 use super::{Check, Invariant, Seen};
 use std::collections::BTreeMap;
@@ -34,5 +35,9 @@ impl Invariant for QuorumDurability {
         }
         let disks = &self.durable;
         Err(format!("{} leads epoch {epoch} and has decided {committed}; disks reach {disks:?}", seen.sid))
+    }
+
+    fn forget(&mut self, sid: u64) {
+        self.durable.remove(&sid);
     }
 }
