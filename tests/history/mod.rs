@@ -13,7 +13,9 @@ pub(crate) mod replay;
 pub(crate) mod watches;
 
 use std::collections::BTreeSet;
+use zkctl::jute;
 use zkctl::wire::reply::Stat;
+use zkctl::wire::txn::{Txn, TxnRecord};
 
 /// What a client asks for. ACLs are what world:anyone may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +114,33 @@ impl Registered {
     pub(crate) fn is_empty(&self) -> bool {
         [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive].iter().all(|s| s.is_empty())
     }
+
+    /// What an answer leaves behind.
+    pub(crate) fn learn(&mut self, op: &Op, outcome: &Outcome) {
+        let (set, path) = match (op, outcome) {
+            (Op::Exists { path, watch: true }, Outcome::Failed(model::NO_NODE)) => (&mut self.exist, path),
+            (_, Outcome::Failed(_)) => return,
+            (Op::GetData { path, watch: true } | Op::Exists { path, watch: true }, _) => {
+                (&mut self.data, path)
+            }
+            (Op::GetChildren { path, watch: true, .. }, _) => (&mut self.child, path),
+            (Op::AddWatch { path, recursive: false }, _) => (&mut self.persistent, path),
+            (Op::AddWatch { path, recursive: true }, _) => (&mut self.recursive, path),
+            _ => return,
+        };
+        set.insert(path.clone());
+    }
+
+    /// One-shot watches are over with their event, as in the original's client.
+    pub(crate) fn heard(&mut self, kind: i32, path: &str) {
+        if kind != model::CHILDREN_CHANGED {
+            self.data.remove(path);
+            self.exist.remove(path);
+        }
+        if matches!(kind, model::DELETED | model::CHILDREN_CHANGED) {
+            self.child.remove(path);
+        }
+    }
 }
 
 /// What a client was told.
@@ -127,6 +156,22 @@ pub(crate) enum Outcome {
     Count(i32),
     Done,
     Failed(i32),
+}
+
+impl Witness {
+    /// Of a txn's bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Result<Witness, jute::Error> {
+        let TxnRecord { header, txn, .. } = TxnRecord::decode(bytes)?;
+        let error = |txn: &Txn<'_>| if let Txn::Error { err } = txn { err.0 } else { 0 };
+        let err = match &txn {
+            Txn::Multi(multi) => {
+                multi.iter().map(|(_, part)| error(&part)).find(|err| *err != 0).unwrap_or(0)
+            }
+            single => error(single),
+        };
+        let (session, cxid, kind) = (header.session.0, header.cxid, header.op.wire());
+        Ok(Witness { zxid: header.zxid.wire(), session, cxid, time: header.time, kind, err })
+    }
 }
 
 impl Outcome {

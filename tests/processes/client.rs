@@ -1,19 +1,18 @@
 //! A small blocking client: one connection, one session that survives it, requests in pieces.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use crate::framed::Framed;
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use zkctl::jute::{self, Reader};
 use zkctl::wire::acl::AclList;
-use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
+use zkctl::wire::connect::ConnectRequest;
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::frame;
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::reply::{ReplyHeader, Stat};
 use zkctl::wire::request::{CreateRequest, RequestHeader, SetDataRequest, WatchedRequest};
 
-/// The largest reply that is read.
-const FRAME_MAX: usize = 64 << 20;
 /// How long an answer may take before the connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The session timeout that is asked for.
@@ -31,8 +30,7 @@ pub(crate) struct Reply {
 pub(crate) struct Client {
     servers: Vec<SocketAddr>,
     next_server: usize,
-    stream: Option<TcpStream>,
-    inbound: Vec<u8>,
+    stream: Option<Framed>,
     session: i64,
     password: [u8; 16],
     last_zxid: i64,
@@ -49,7 +47,6 @@ impl Client {
             servers: servers.to_vec(),
             next_server: first,
             stream: None,
-            inbound: Vec::new(),
             session: 0,
             password: [0; 16],
             last_zxid: 0,
@@ -73,19 +70,7 @@ impl Client {
         }
         let address = self.servers[self.next_server % self.servers.len()];
         self.next_server += 1;
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        self.inbound.clear();
-        self.stream = Some(stream);
-        let done = self.handshake();
-        if done.is_err() {
-            self.stream = None;
-        }
-        done
-    }
-
-    fn handshake(&mut self) -> io::Result<()> {
+        let mut stream = Framed::dial(address, Duration::from_secs(1), PATIENCE)?;
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
@@ -94,49 +79,24 @@ impl Client {
             password: &self.password,
             read_only: Some(false),
         };
-        let mut out = Vec::new();
-        let open = frame::begin(&mut out);
-        request.encode(&mut out);
-        open.end(&mut out);
-        self.send(&out)?;
-        let payload = self.frame()?;
-        let response = ConnectResponse::decode(&payload).map_err(io::Error::other)?;
-        if response.timeout_ms <= 0 {
+        let (timeout_ms, session, password) = stream.shake(&request)?;
+        if timeout_ms <= 0 {
             self.expired += 1;
             (self.session, self.password) = (0, [0; 16]);
             return Err(io::Error::other("the session is over"));
         }
-        (self.session, self.password) = (response.session, response.password);
+        (self.session, self.password) = (session, password);
+        self.stream = Some(stream);
         Ok(())
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(bytes)
-    }
-
-    fn frame(&mut self) -> io::Result<Vec<u8>> {
-        let mut buffer = [0; 64 << 10];
-        loop {
-            match frame::next(&self.inbound, FRAME_MAX) {
-                Ok((payload, used)) => {
-                    let payload = payload.to_vec();
-                    self.inbound.drain(..used);
-                    return Ok(payload);
-                }
-                Err(jute::Error::Short(_)) => {}
-                Err(e) => return Err(io::Error::other(e)),
-            }
-            let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            match stream.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => self.inbound.extend_from_slice(&buffer[..n]),
-            }
-        }
+    fn stream(&mut self) -> io::Result<&mut Framed> {
+        Ok(self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?)
     }
 
     fn reply(&mut self, xid: i32) -> io::Result<Reply> {
         loop {
-            let payload = self.frame()?;
+            let payload = self.stream()?.frame()?;
             let mut reader = Reader::new(&payload);
             let header = ReplyHeader::read(&mut reader).map_err(io::Error::other)?;
             if header.xid < 0 {
@@ -174,7 +134,7 @@ impl Client {
             open.end(&mut out);
             self.next_xid += 1;
         }
-        self.send(&out)?;
+        self.stream()?.send(&out)?;
         (first..self.next_xid).map(|xid| self.reply(xid)).collect()
     }
 

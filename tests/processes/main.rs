@@ -9,6 +9,8 @@
 
 mod client;
 mod ensemble;
+#[path = "../common/framed.rs"]
+mod framed;
 #[allow(unreachable_pub, reason = "shared by test programs")]
 #[path = "../common/ledger.rs"]
 mod ledger;

@@ -6,7 +6,7 @@
 use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
 use crate::invariants::client_fifo;
 use crate::options::Options;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use zkctl::jute::Reader;
 use zkctl::prng::Prng;
 use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
@@ -316,7 +316,7 @@ impl SimClient {
         let header = ReplyHeader::read(&mut reader).map_err(|e| e.to_string())?;
         if header.xid == xid::NOTIFICATION {
             let event = WatcherEvent::read(&mut reader).map_err(|e| e.to_string())?;
-            self.on_event(event.kind, event.path);
+            self.registered.heard(event.kind, event.path);
             let (kind, path) = (event.kind, event.path.to_owned());
             history.arrived(self.id, Arrival::Event { kind, path, zxid: header.zxid });
             return Ok(());
@@ -337,41 +337,10 @@ impl SimClient {
 
     /// What it remembers of an answer.
     fn learn(&mut self, op: &Op, outcome: &Outcome) {
-        let registered = &mut self.registered;
         match (op, outcome) {
             (Op::CloseSession, Outcome::Done) => self.forget(),
             (Op::Create { flags: 2, .. }, Outcome::Created { path, .. }) => self.made.push(path.clone()),
-            (Op::Exists { path, watch: true }, Outcome::Failed(-101)) => {
-                registered.exist.insert(path.clone());
-            }
-            (_, Outcome::Failed(_)) => {}
-            (Op::GetData { path, watch: true } | Op::Exists { path, watch: true }, _) => {
-                registered.data.insert(path.clone());
-            }
-            (Op::GetChildren { path, watch: true, .. }, _) => {
-                registered.child.insert(path.clone());
-            }
-            (Op::AddWatch { path, recursive: false }, _) => {
-                registered.persistent.insert(path.clone());
-            }
-            (Op::AddWatch { path, recursive: true }, _) => {
-                registered.recursive.insert(path.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// One-shot watches are over with their event, as in the original's client.
-    fn on_event(&mut self, kind: i32, path: &str) {
-        let drop = |set: &mut BTreeSet<String>| {
-            set.remove(path);
-        };
-        if kind != 4 {
-            drop(&mut self.registered.data);
-            drop(&mut self.registered.exist);
-        }
-        if matches!(kind, 2 | 4) {
-            drop(&mut self.registered.child);
+            _ => self.registered.learn(op, outcome),
         }
     }
 }

@@ -12,6 +12,8 @@
 mod history;
 #[path = "../common/ledger.rs"]
 mod ledger;
+#[path = "../common/settings.rs"]
+mod settings;
 
 mod budget;
 mod client;

@@ -7,22 +7,16 @@ use crate::history::{Arrival, History};
 use crate::invariants::{Check, Contact, Invariants, Seen};
 use crate::network::Wire;
 use crate::options::{Newcomer, Options};
+use crate::settings::{ELECTION, settings};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use zkctl::auth::AuthRules;
-use zkctl::config::Whitelist;
-use zkctl::ids::{ConnId, LinkId, Sid};
+use zkctl::ids::{ConnId, LinkId};
 use zkctl::prng::Prng;
-use zkctl::server::{
-    Action, ConfFacts, Event, Level, PeerAddress, PeerPort, ProcessFacts, Server, ServerParts, Settings,
-};
+use zkctl::server::{Action, Event, Level, PeerPort, ProcessFacts, Server, ServerParts, Settings};
 use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
 use zkctl::zab;
-
-const ELECTION: u16 = 3888;
-const QUORUM: u16 = 2888;
 
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -273,52 +267,21 @@ impl World {
     fn settings(&self, sid: u64) -> Settings {
         let newcomer = self.options.newcomer.filter(|n| n.sid == sid);
         let listed = self.options.listed().chain(newcomer.map(|n| n.sid));
-        let peer = |n: u64| PeerAddress { host: n.to_string(), quorum_port: QUORUM, election_port: ELECTION };
         let voters = self.options.voters_of(sid, self.nodes[&sid].listed);
-        let voters = voters.into_iter().map(|n| Sid(n as i64)).collect();
+        let wide = |all: Vec<u64>| all.into_iter().map(|n| n as i64);
+        let base = settings(sid as i64, wide(listed.collect()), wide(voters), self.recovery(sid));
         Settings {
-            me: Sid(sid as i64),
-            members: listed.map(|n| (Sid(n as i64), peer(n))).collect(),
-            tick_ms: 200,
-            session_ms: (400, 8000),
-            connections_per_ip: 0,
-            connections: 0,
-            outstanding_max: 1000,
-            sessionless_ms: 10_000,
-            frame_max: 1 << 20,
-            txn_max: 2 << 20,
-            leader_serves: true,
-            rules: AuthRules::default(),
-            whitelist: Whitelist::All,
-            conf: ConfFacts::default(),
-            version_line: String::new(),
-            environment: Vec::new(),
-            config_text: ("version=0".into(), 0),
-            seed: sid,
             began_wall_ms: 1_000_000 + self.now as i64,
             storage: StorageOptions {
                 snap_count: self.options.snap_count,
-                snap_bytes: u64::MAX,
                 log_bytes: self.options.log_bytes,
                 prealloc_bytes: self.options.prealloc,
-                force_sync: true,
                 purge: (3, 5000),
-                recovery: self.recovery(sid),
                 seed: sid + self.now,
+                ..base.storage
             },
-            zab: zab::Config {
-                me: Sid(sid as i64),
-                quorum: zab::Majority::new(voters),
-                standalone: false,
-                config_text: "version=0".into(),
-                config_version: 0,
-                tick_ms: 200,
-                init_limit: 10,
-                sync_limit: 5,
-                settle_ms: 200,
-                resend_ms: (200, 2000),
-                window: self.options.window,
-            },
+            zab: zab::Config { window: self.options.window, ..base.zab },
+            ..base
         }
     }
 

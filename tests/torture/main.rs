@@ -1,4 +1,5 @@
-//! Real processes, real faults: power cuts, failing and full disks, damaged files.
+//! Real processes, real faults: power cuts, failing and full disks, damaged files; and histories of clients under
+//! kills, pauses and a broken network, judged.
 //!
 //! Needs root, for loop devices and mounts, and strace; fails where these are lacking. As in
 //! `tests/processes`, everything waits for a state, and what an aborted run left behind is ended by the
@@ -12,6 +13,8 @@
 mod client;
 #[path = "../processes/ensemble.rs"]
 mod ensemble;
+#[path = "../common/framed.rs"]
+mod framed;
 #[path = "../history/mod.rs"]
 mod history;
 #[allow(unreachable_pub, reason = "shared by test programs")]

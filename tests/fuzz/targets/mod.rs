@@ -5,6 +5,8 @@
 
 #[path = "../../sim/disk.rs"]
 mod disk;
+#[path = "../../common/settings.rs"]
+mod settings;
 
 mod database;
 mod draw;

@@ -3,19 +3,14 @@
 //! Links between servers on the stage are joined; any other end belongs to the target.
 
 use super::disk::SimDisk;
+use super::settings::{ELECTION, settings};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use zkctl::auth::AuthRules;
-use zkctl::config::Whitelist;
-use zkctl::ids::{ConnId, LinkId, Sid};
-use zkctl::server::{
-    Action, ConfFacts, Event, PeerAddress, PeerPort, ProcessFacts, Server, ServerParts, Settings,
-};
-use zkctl::storage::{self, BatchDone, RecoveryOptions, StorageOptions};
+use zkctl::ids::{ConnId, LinkId};
+use zkctl::server::{Action, Event, PeerPort, ProcessFacts, Server, ServerParts, Settings};
+use zkctl::storage::{self, BatchDone, RecoveryOptions};
 use zkctl::time::{Millis, Now, WallMillis};
 use zkctl::zab;
-
-const ELECTION: u16 = 3888;
 
 pub(crate) fn recovery_options() -> RecoveryOptions {
     RecoveryOptions { seed: 7, extended_types: true, may_begin: true, trust_empty: false }
@@ -97,7 +92,8 @@ impl Stage {
     fn begin(&mut self, sid: i64, voters: &[i64], standalone: bool) {
         let mut disk = SimDisk::new();
         let recovered = storage::recover(&mut disk, &recovery_options()).unwrap();
-        let server = Server::new(ServerParts { settings: settings(sid, voters, standalone), recovered });
+        let server =
+            Server::new(ServerParts { settings: small_settings(sid, voters, standalone), recovered });
         self.servers.insert(sid, (server, disk));
     }
 
@@ -268,52 +264,11 @@ impl Stage {
     }
 }
 
-fn settings(sid: i64, voters: &[i64], standalone: bool) -> Settings {
-    let peer = |n: i64| PeerAddress { host: n.to_string(), quorum_port: 2888, election_port: ELECTION };
-    Settings {
-        me: Sid(sid),
-        members: voters.iter().map(|n| (Sid(*n), peer(*n))).collect(),
-        tick_ms: 200,
-        session_ms: (400, 8000),
-        connections_per_ip: 0,
-        connections: 0,
-        outstanding_max: 1000,
-        sessionless_ms: 10_000,
-        frame_max: 1 << 16,
-        txn_max: 2 << 16,
-        leader_serves: true,
-        rules: AuthRules::default(),
-        whitelist: Whitelist::All,
-        conf: ConfFacts::default(),
-        version_line: "fuzz".into(),
-        environment: Vec::new(),
-        config_text: ("version=0".into(), 0),
-        seed: 7,
-        began_wall_ms: 1_000_000,
-        storage: StorageOptions {
-            snap_count: 1000,
-            snap_bytes: u64::MAX,
-            log_bytes: None,
-            prealloc_bytes: 0,
-            force_sync: true,
-            purge: (3, 0),
-            recovery: recovery_options(),
-            seed: 7,
-        },
-        zab: zab::Config {
-            me: Sid(sid),
-            quorum: zab::Majority::new(voters.iter().map(|n| Sid(*n)).collect()),
-            standalone,
-            config_text: "version=0".into(),
-            config_version: 0,
-            tick_ms: 200,
-            init_limit: 10,
-            sync_limit: 5,
-            settle_ms: 200,
-            resend_ms: (200, 2000),
-            window: (100, 1 << 20),
-        },
-    }
+fn small_settings(sid: i64, voters: &[i64], standalone: bool) -> Settings {
+    let all = || voters.iter().copied();
+    let base = settings(sid, all(), all(), recovery_options());
+    let zab = zab::Config { standalone, ..base.zab };
+    Settings { frame_max: 1 << 16, txn_max: 2 << 16, seed: 7, zab, ..base }
 }
 
 impl Stage {

@@ -8,7 +8,6 @@
 use super::{Check, Invariant, Seen};
 use crate::history::Witness;
 use std::collections::BTreeMap;
-use zkctl::wire::txn::{Txn, TxnRecord};
 use zkctl::zab::Proposal;
 use zkctl::zxid::{Epoch, Zxid};
 
@@ -146,17 +145,5 @@ impl Invariant for Sequence {
 }
 
 fn witness(bytes: &[u8]) -> Witness {
-    let record = TxnRecord::decode(bytes).expect("what was proposed can be read");
-    let header = record.header;
-    let err = match record.txn {
-        Txn::Error { err } => err.0,
-        Txn::Multi(multi) => multi.iter().map(|(_, part)| error(&part)).find(|err| *err != 0).unwrap_or(0),
-        _ => 0,
-    };
-    let (session, cxid, kind) = (header.session.0, header.cxid, header.op.wire());
-    Witness { zxid: header.zxid.wire(), session, cxid, time: header.time, kind, err }
-}
-
-fn error(txn: &Txn<'_>) -> i32 {
-    if let Txn::Error { err } = txn { err.0 } else { 0 }
+    Witness::of(bytes).expect("what was proposed can be read")
 }

@@ -4,30 +4,27 @@
 //! under way unknown; the next one, to the next server, takes up the session and sets its watches again, as
 //! the original's client does.
 
+use crate::framed::Framed;
 use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
-use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use zkctl::jute::{self, Reader};
-use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
-use zkctl::wire::frame;
+use zkctl::jute::Reader;
+use zkctl::wire::connect::ConnectRequest;
 use zkctl::wire::opcode::xid;
 use zkctl::wire::reply::{ReplyHeader, WatcherEvent};
 
-const FRAME_MAX: usize = 16 << 20;
 /// How long an answer may take before the connection counts as lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 const DIAL: Duration = Duration::from_secs(1);
-const NO_NODE: i32 = -101;
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) id: u64,
     servers: Vec<SocketAddr>,
     next_server: usize,
-    stream: Option<TcpStream>,
-    inbound: Vec<u8>,
+    stream: Option<Framed>,
     session: i64,
     password: [u8; 16],
     timeout_ms: i32,
@@ -50,7 +47,6 @@ impl Recorder {
             servers: servers.to_vec(),
             next_server: first,
             stream: None,
-            inbound: Vec::new(),
             session: 0,
             password: [0; 16],
             // Some are patient; the others' sessions end in the longer faults.
@@ -77,7 +73,6 @@ impl Recorder {
     /// Leaves the server it is at, whatever is under way, for the next.
     pub(crate) fn leave(&mut self) {
         self.stream = None;
-        self.inbound.clear();
         self.doing.clear();
     }
 
@@ -96,11 +91,7 @@ impl Recorder {
     fn handshake(&mut self) -> io::Result<()> {
         let address = self.servers[self.next_server % self.servers.len()];
         self.next_server += 1;
-        let stream = TcpStream::connect_timeout(&address, DIAL)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        self.stream = Some(stream);
+        let mut stream = Framed::dial(address, DIAL, PATIENCE)?;
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
@@ -109,27 +100,22 @@ impl Recorder {
             password: &self.password,
             read_only: Some(false),
         };
-        let mut out = Vec::new();
-        let open = frame::begin(&mut out);
-        request.encode(&mut out);
-        open.end(&mut out);
-        self.send(&out)?;
-        let payload = self.frame()?;
-        let response = ConnectResponse::decode(&payload).map_err(io::Error::other)?;
-        if response.session == 0 {
+        let (_, session, password) = stream.shake(&request)?;
+        self.stream = Some(stream);
+        if session == 0 {
             self.expiries += 1;
             self.forget();
             return Err(io::Error::other("the session is over"));
         }
-        let same = self.session == 0 || self.session == response.session;
+        let same = self.session == 0 || self.session == session;
         assert!(same, "Sessions: client {} asked for {:#x} and got another", self.id, self.session);
-        (self.session, self.password) = (response.session, response.password);
+        (self.session, self.password) = (session, password);
         self.connections += 1;
         self.history.arrived(self.id, Arrival::Connected);
         if !self.registered.is_empty() {
             let watches = Registered { since: self.last_zxid, ..self.registered.clone() };
             let bytes = self.ask(Op::SetWatches(watches));
-            self.send(&bytes)?;
+            self.stream()?.send(&bytes)?;
             self.answers(0)?;
         }
         Ok(())
@@ -163,7 +149,8 @@ impl Recorder {
         for op in ops {
             out.extend(self.ask(op));
         }
-        let done = self.send(&out).and_then(|()| self.answers(unread.min(last)));
+        let done =
+            self.stream().and_then(|stream| stream.send(&out)).and_then(|()| self.answers(unread.min(last)));
         if done.is_err() || unread > 0 {
             self.leave();
         }
@@ -175,37 +162,17 @@ impl Recorder {
         self.history.records[place].returned.as_ref().map(|back| &back.outcome)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(bytes)
+    fn stream(&mut self) -> io::Result<&mut Framed> {
+        Ok(self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?)
     }
 
     /// Reads until no more than `unread` requests are unanswered.
     fn answers(&mut self, unread: usize) -> io::Result<()> {
         while self.doing.len() > unread {
-            let payload = self.frame()?;
+            let payload = self.stream()?.frame()?;
             self.take(&payload)?;
         }
         Ok(())
-    }
-
-    fn frame(&mut self) -> io::Result<Vec<u8>> {
-        let mut buffer = [0; 16 << 10];
-        loop {
-            match frame::next(&self.inbound, FRAME_MAX) {
-                Ok((payload, used)) => {
-                    let payload = payload.to_vec();
-                    self.inbound.drain(..used);
-                    return Ok(payload);
-                }
-                Err(jute::Error::Short(_)) => {}
-                Err(e) => return Err(io::Error::other(e)),
-            }
-            let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            match stream.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => self.inbound.extend_from_slice(&buffer[..n]),
-            }
-        }
     }
 
     fn take(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -214,7 +181,7 @@ impl Recorder {
         if header.xid == xid::NOTIFICATION {
             let event = WatcherEvent::read(&mut reader).map_err(io::Error::other)?;
             let (kind, path) = (event.kind, event.path.to_owned());
-            self.over(kind, &path);
+            self.registered.heard(kind, &path);
             self.history.arrived(self.id, Arrival::Event { kind, path, zxid: header.zxid });
             return Ok(());
         }
@@ -227,41 +194,12 @@ impl Recorder {
         self.last_zxid = zxid;
         let op = record.op.clone();
         let outcome = codec::outcome(&op, header.err.0, &mut reader).map_err(io::Error::other)?;
-        self.learn(&op, &outcome);
+        match (&op, &outcome) {
+            (Op::CloseSession, Outcome::Done) => self.forget(),
+            _ => self.registered.learn(&op, &outcome),
+        }
         let now = self.now();
         self.history.returned(place, now, zxid, outcome);
         Ok(())
-    }
-
-    /// What it would register again on a new connection.
-    fn learn(&mut self, op: &Op, outcome: &Outcome) {
-        let registered = &mut self.registered;
-        let (set, path) = match (op, outcome) {
-            (Op::CloseSession, Outcome::Done) => return self.forget(),
-            (Op::Exists { path, watch: true }, Outcome::Failed(NO_NODE)) => (&mut registered.exist, path),
-            (_, Outcome::Failed(_)) => return,
-            (Op::GetData { path, watch: true } | Op::Exists { path, watch: true }, _) => {
-                (&mut registered.data, path)
-            }
-            (Op::GetChildren { path, watch: true, .. }, _) => (&mut registered.child, path),
-            (Op::AddWatch { path, recursive: false }, _) => (&mut registered.persistent, path),
-            (Op::AddWatch { path, recursive: true }, _) => (&mut registered.recursive, path),
-            _ => return,
-        };
-        set.insert(path.clone());
-    }
-
-    /// One-shot watches are over with their event.
-    fn over(&mut self, kind: i32, path: &str) {
-        let drop = |set: &mut BTreeSet<String>| {
-            set.remove(path);
-        };
-        if kind != 4 {
-            drop(&mut self.registered.data);
-            drop(&mut self.registered.exist);
-        }
-        if matches!(kind, 2 | 4) {
-            drop(&mut self.registered.child);
-        }
     }
 }

@@ -8,7 +8,6 @@ use crate::server::Server;
 use std::collections::BTreeMap;
 use std::fs;
 use zkctl::format::txn_log;
-use zkctl::wire::txn::{Txn, TxnRecord};
 
 /// The records of one server's logs by zxid.
 type Log = BTreeMap<i64, Vec<u8>>;
@@ -31,7 +30,7 @@ fn log_of(server: &Server) -> Result<Log, String> {
         txn_log::read_header(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut last = i64::MIN;
         for (_, body) in txn_log::Records::new(rest, start as u64) {
-            let zxid = witness(body)?.zxid;
+            let zxid = Witness::of(body).map_err(|e| e.to_string())?.zxid;
             if zxid <= last {
                 return Err(format!("TotalOrder: {}: {zxid:#x} behind {last:#x}", path.display()));
             }
@@ -70,7 +69,10 @@ pub(crate) fn merge(logs: &[Log]) -> Result<(Vec<Witness>, u64), String> {
     for log in logs {
         extras(log, logs, &zxids)?;
     }
-    Ok((all.values().map(|body| witness(body)).collect::<Result<_, _>>()?, compared))
+    Ok((
+        all.values().map(|body| Witness::of(body)).collect::<Result<_, _>>().map_err(|e| e.to_string())?,
+        compared,
+    ))
 }
 
 /// What stands only in one log, before what it shares with others again, lost its way and was not cut off.
@@ -84,20 +86,4 @@ fn extras(log: &Log, logs: &[Log], zxids: &[i64]) -> Result<(), String> {
         Some(zxid) => Err(format!("Agreement: {zxid:#x} is in one log alone")),
         None => Ok(()),
     }
-}
-
-fn witness(body: &[u8]) -> Result<Witness, String> {
-    let record = TxnRecord::decode(body).map_err(|e| e.to_string())?;
-    let header = record.header;
-    let err = match record.txn {
-        Txn::Error { err } => err.0,
-        Txn::Multi(multi) => multi.iter().map(|(_, part)| error(&part)).find(|err| *err != 0).unwrap_or(0),
-        _ => 0,
-    };
-    let (session, cxid, kind) = (header.session.0, header.cxid, header.op.wire());
-    Ok(Witness { zxid: header.zxid.wire(), session, cxid, time: header.time, kind, err })
-}
-
-fn error(txn: &Txn<'_>) -> i32 {
-    if let Txn::Error { err } = txn { err.0 } else { 0 }
 }
