@@ -189,7 +189,7 @@ impl Server {
                 ("synced_followers", int(voting as u64)),
                 ("synced_non_voting_followers", int((followers - voting) as u64)),
                 ("synced_observers", int(observers as u64)),
-                ("pending_syncs", int(self.reign.as_ref().map_or(0, |r| r.syncs.len() as u64))),
+                ("pending_syncs", int(self.pending_syncs())),
                 ("last_proposal_size", int(last as u64)),
                 ("min_proposal_size", int(min as u64)),
                 ("max_proposal_size", int(max as u64)),

@@ -60,6 +60,8 @@ impl Server {
             _ => self.answer_write(now, conn, &record, &outcome, out),
         }
         if matches!(record.txn, Txn::CloseSession { .. }) {
+            // Who has asked to go on with it learns now that it cannot.
+            self.finish_handshake(now, conn, false);
             self.end_of_session(session, out);
         }
     }

@@ -21,7 +21,7 @@ pub use links::PeerAddress;
 pub use settings::{ConfFacts, ServerParts, Settings};
 pub use stats::Stats;
 
-use crate::ids::{ConnId, LinkId, SessionId};
+use crate::ids::{ConnId, LinkId, SessionId, Sid};
 use crate::keyed_map::KeyedMap;
 use crate::mutants::{self, Mutant};
 use crate::pipeline::Prepare;
@@ -51,13 +51,25 @@ struct Reign {
     tracker: SessionTracker,
     prepare: Prepare,
     /// Who waits for which barrier.
-    syncs: BTreeMap<u64, SyncOrigin>,
+    barriers: BTreeMap<u64, Behind>,
 }
 
-/// Who asked for a sync.
-enum SyncOrigin {
-    Client(ConnId, i32),
-    Learner(LinkId),
+/// What is said only when a barrier has passed.
+enum Behind {
+    /// A sync of a client of ours.
+    Sync(ConnId, i32),
+    /// A sync of a learner's client.
+    LearnerSync(LinkId),
+    /// That a session is over, in a handshake of ours.
+    Handshake { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// That a session is over, to a learner that asked for its client.
+    Revalidation { link: LinkId, sid: Sid, session: SessionId, timeout_ms: i32 },
+}
+
+impl Behind {
+    fn is_sync(&self) -> bool {
+        matches!(self, Behind::Sync(..) | Behind::LearnerSync(_))
+    }
 }
 
 /// What only a learner has.
@@ -357,7 +369,7 @@ impl Server {
                     tracker: SessionTracker::new(self.settings.tick_ms, seed, &self.sessions, now.mono),
                     prepare: Prepare::new(self.settings.rules.clone(), seed, &self.tree)
                         .with_txn_max(self.settings.txn_max),
-                    syncs: BTreeMap::new(),
+                    barriers: BTreeMap::new(),
                 });
             }
             Service::Following { link, .. } | Service::Observing { link, .. } => {

@@ -3,7 +3,7 @@
 use super::client::State;
 use super::clients::Verdict;
 use super::event::{Action, Level};
-use super::{Server, Service, SyncOrigin};
+use super::{Behind, Server, Service};
 use crate::ids::{ConnId, LinkId, SessionId, Sid};
 use crate::jute::{self, Reader};
 use crate::mutants::{self, Mutant};
@@ -88,8 +88,13 @@ impl Server {
         timeout_ms: i32,
     ) -> Verdict {
         if self.reign.is_some() {
-            let valid = self.revalidate_as_leader(now, session, timeout_ms, self.settings.me);
-            return self.finish_handshake(now, conn, valid);
+            if self.take_over(now, session, timeout_ms, self.settings.me) {
+                return self.finish_handshake(now, conn, true);
+            }
+            return match self.behind_barrier(now, Behind::Handshake { conn, session, timeout_ms }) {
+                true => Verdict::Stay,
+                false => Verdict::Close("not leading any more"),
+            };
         }
         let Some(link) = self.tenure.link else { return Verdict::Close("there is no leader") };
         let mut body = Vec::with_capacity(12);
@@ -100,7 +105,12 @@ impl Server {
         Verdict::Stay
     }
 
-    fn revalidate_as_leader(&mut self, now: Now, session: SessionId, timeout_ms: i32, owner: Sid) -> bool {
+    /// Gives a session to `owner`, whose client shows it; false when it is unknown or closing.
+    ///
+    /// Only yes may be said at once. A leader that is cut off neither knows the sessions of its successor nor
+    /// whether the closeSession that it has proposed will ever be decided: no is said behind a barrier, so that
+    /// a session which a client was told is over is over. (The original answers from the leader's memory.)
+    fn take_over(&mut self, now: Now, session: SessionId, timeout_ms: i32, owner: Sid) -> bool {
         let Some(reign) = &mut self.reign else { return false };
         let alive = reign.tracker.touch(session, timeout_ms, now.mono);
         if mutants::on(Mutant::ExpiredSessionTakenUp) {
@@ -109,15 +119,21 @@ impl Server {
         alive && reign.tracker.set_owner(session, owner).is_ok()
     }
 
+    /// Says something when a quorum has confirmed this leader, behind all that is proposed; false when this
+    /// is no leader.
+    fn behind_barrier(&mut self, now: Now, what: Behind) -> bool {
+        let Some(reign) = &mut self.reign else { return false };
+        let Some(id) = self.zab.barrier(now.mono, &mut self.zab_out) else { return false };
+        reign.barriers.insert(id, what);
+        true
+    }
+
     pub(super) fn submit_sync(&mut self, now: Now, conn: ConnId, xid: i32, body: &[u8]) -> Verdict {
         if self.reign.is_some() {
-            let Some(id) = self.zab.barrier(now.mono, &mut self.zab_out) else {
-                return Verdict::Close("not leading any more");
+            return match self.behind_barrier(now, Behind::Sync(conn, xid)) {
+                true => Verdict::Stay,
+                false => Verdict::Close("not leading any more"),
             };
-            if let Some(reign) = &mut self.reign {
-                reign.syncs.insert(id, SyncOrigin::Client(conn, xid));
-            }
-            return Verdict::Stay;
         }
         let (Some(link), Some(client)) = (self.tenure.link, self.clients.get(&conn)) else {
             return Verdict::Close("there is no leader");
@@ -135,12 +151,39 @@ impl Server {
     }
 
     pub(super) fn on_barrier(&mut self, now: Now, id: u64, out: &mut Vec<Action>) {
-        let origin = self.reign.as_mut().and_then(|r| r.syncs.remove(&id));
-        match origin {
-            Some(SyncOrigin::Client(conn, xid)) => self.answer_sync(now, conn, xid, out),
-            Some(SyncOrigin::Learner(link)) => self.links.send(link, &Message::Sync(Bytes::new())),
+        match self.reign.as_mut().and_then(|r| r.barriers.remove(&id)) {
+            Some(Behind::Sync(conn, xid)) => self.answer_sync(now, conn, xid, out),
+            Some(Behind::LearnerSync(link)) => self.links.send(link, &Message::Sync(Bytes::new())),
+            Some(Behind::Handshake { conn, session, timeout_ms }) => {
+                let valid = self.take_over(now, session, timeout_ms, self.settings.me);
+                self.on_revalidated(now, conn, valid, out);
+            }
+            Some(Behind::Revalidation { link, sid, session, timeout_ms }) => {
+                let valid = self.take_over(now, session, timeout_ms, sid);
+                self.answer_revalidation(link, session, valid);
+            }
             None => {}
         }
+    }
+
+    /// How many syncs wait for the quorum.
+    pub(super) fn pending_syncs(&self) -> u64 {
+        self.reign.as_ref().map_or(0, |r| r.barriers.values().filter(|b| b.is_sync()).count() as u64)
+    }
+
+    /// It is known whether a client may go on with its session.
+    fn on_revalidated(&mut self, now: Now, conn: ConnId, valid: bool, out: &mut Vec<Action>) {
+        if let Verdict::Close(_) = self.finish_handshake(now, conn, valid) {
+            self.close_client(conn, out);
+        }
+        self.take_up(now, conn, out);
+    }
+
+    fn answer_revalidation(&mut self, link: LinkId, session: SessionId, valid: bool) {
+        let mut answer = Vec::with_capacity(9);
+        jute::put_i64(&mut answer, session.0);
+        jute::put_bool(&mut answer, valid);
+        self.links.send(link, &Message::Revalidate(answer.into()));
     }
 
     fn answer_sync(&mut self, now: Now, conn: ConnId, xid: i32, out: &mut Vec<Action>) {
@@ -174,21 +217,19 @@ impl Server {
             (Some(sid), Message::Revalidate(body)) => {
                 let mut reader = Reader::new(&body);
                 let (Ok(session), Ok(timeout_ms)) = (reader.i64(), reader.i32()) else { return };
-                let valid = self.revalidate_as_leader(now, SessionId(session), timeout_ms, sid);
-                let mut answer = Vec::with_capacity(9);
-                jute::put_i64(&mut answer, session);
-                jute::put_bool(&mut answer, valid);
-                self.links.send(link, &Message::Revalidate(answer.into()));
+                let session = SessionId(session);
+                if self.take_over(now, session, timeout_ms, sid) {
+                    self.answer_revalidation(link, session, true);
+                } else {
+                    self.behind_barrier(now, Behind::Revalidation { link, sid, session, timeout_ms });
+                }
             }
             (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, &touched),
             (None, Message::Revalidate(body)) => {
                 let mut reader = Reader::new(&body);
                 let (Ok(session), Ok(valid)) = (reader.i64(), reader.bool()) else { return };
                 let Some(conn) = self.tenure.revalidations.remove(&SessionId(session)) else { return };
-                if let Verdict::Close(_) = self.finish_handshake(now, conn, valid) {
-                    self.close_client(conn, out);
-                }
-                self.take_up(now, conn, out);
+                self.on_revalidated(now, conn, valid, out);
             }
             (None, Message::Sync(_)) => {
                 if let Some((conn, xid)) = self.tenure.syncs.pop_front() {
@@ -213,10 +254,7 @@ impl Server {
         let identities: Vec<AuthInfo> = quorum::decode_auth(auth).unwrap_or_default();
         match OpCode::from_wire(opcode) {
             Some(OpCode::Sync) => {
-                let Some(id) = self.zab.barrier(now.mono, &mut self.zab_out) else { return };
-                if let Some(reign) = &mut self.reign {
-                    reign.syncs.insert(id, SyncOrigin::Learner(link));
-                }
+                self.behind_barrier(now, Behind::LearnerSync(link));
             }
             Some(op) if op.is_write() || op == OpCode::CreateSession => {
                 let request = WriteRequest { session, cxid, op, body, identities: &identities, owner: sid };

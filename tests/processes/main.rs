@@ -30,5 +30,6 @@ mod kills;
 mod lagging;
 mod refusals;
 mod rust_client;
+mod sessions;
 mod stops;
 mod words;
