@@ -171,6 +171,12 @@ impl Election {
         self.setup.quorum.is_voter(self.setup.me)
     }
 
+    /// `validVoter`: only a voter of our list may lead. While a voter is being converted, votes for it go round
+    /// as long as somebody is left who heard them, and it would be elected without being a voter itself.
+    fn may_lead(&self, leader: Sid) -> bool {
+        self.setup.quorum.is_voter(leader)
+    }
+
     fn own_vote(&self) -> Vote {
         if !self.is_voter() {
             return NO_VOTE;
@@ -389,7 +395,7 @@ impl Election {
         // A database that is not trusted is not voted for, and its holder decides nothing: it waits
         // until the others have an established leader.
         let untrusted = self.is_voter() && self.credentials.zxid < 0;
-        if untrusted || n.zxid == -1 || n.round < self.round {
+        if untrusted || n.zxid == -1 || n.round < self.round || !self.may_lead(n.leader) {
             return;
         }
         let vote = Heard::of(n).vote;
@@ -411,6 +417,9 @@ impl Election {
 
     /// An election that others have finished: join it if a quorum agrees and the leader says so itself.
     fn on_established(&mut self, from: Sid, n: &Notification, steps: &mut Vec<Step>) {
+        if !self.may_lead(n.leader) {
+            return;
+        }
         let heard = Heard::of(n);
         if n.round == self.round {
             self.votes.insert(from, heard);
@@ -624,6 +633,29 @@ mod tests {
         hear(&mut first, converted(says(3, 3, 30, 1), ":observer"));
         hear(&mut first, converted(says(3, 3, 5, 0), ""));
         assert_eq!(hear(&mut first, says(2, 2, 20, 1)), None);
+    }
+
+    /// Seed 1000047 of the simulator: a stale vote for a converted voter won, it led without being a voter, and
+    /// a server that began later could not find it.
+    #[test]
+    fn who_has_no_vote_by_our_list_is_not_elected() {
+        let mut first = election(1);
+        assert_eq!(hear(&mut first, says(2, 4, 90, 7)), None);
+        assert_eq!(hear(&mut first, says(3, 4, 90, 7)), None);
+        assert_eq!((first.vote().leader, first.round), (Sid(1), 1), "neither vote nor round are taken over");
+        for from in [2, 3] {
+            let (sid, said) = says(from, 4, 90, 7);
+            let said = Notification { state: PeerState::Following, ..said };
+            assert_eq!(hear(&mut first, (sid, said)), None);
+        }
+        // The converted one itself hears the voters' votes for it.
+        let mut fourth = election(4);
+        for from in [1, 2, 3] {
+            assert_eq!(hear(&mut fourth, says(from, 4, 40, 1)), None);
+        }
+        assert_eq!(hear(&mut fourth, says(1, 3, 30, 1)), None);
+        assert_eq!(hear(&mut fourth, says(2, 3, 30, 1)), None);
+        assert_eq!(hear(&mut fourth, says(3, 3, 30, 1)), Some(Sid(3)), "it finds the leader of the others");
     }
 
     #[test]
