@@ -60,6 +60,7 @@ fn is_quick(batch: &Batch) -> bool {
         | DiskOp::CutBehind(_)
         | DiskOp::Recover(_)
         | DiskOp::Initialise
+        | DiskOp::Distrust
         | DiskOp::Purge { .. } => false,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::direct_log::{self, DirectLog};
 use crate::storage::{Dir, Disk, DiskError, FileRef, TEMPORARY, write_zeros};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -105,6 +106,12 @@ impl FsDisk {
     }
 }
 
+/// Whether an error of reading tells that the bytes are lost: EIO; EUCLEAN and EBADMSG of file systems that
+/// verify what they read.
+fn is_medium_error(error: &io::Error) -> bool {
+    [Errno::IO, Errno::UCLEAN, Errno::BADMSG].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
 fn failed(what: &str, path: &Path, error: &io::Error) -> DiskError {
     DiskError::Io { what: format!("{what} {}", path.display()), why: error.to_string() }
 }
@@ -133,13 +140,19 @@ impl Disk for FsDisk {
     }
 
     fn read(&mut self, file: &FileRef, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        self.with(file, "read", false, |f| {
+        let read = self.with(file, "read", false, |f| {
             loop {
                 match f.read_at(buffer, offset) {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    other => return other,
+                    // A bad sector, by any file system's name for it.
+                    Err(e) if is_medium_error(&e) => return Ok(Err(e)),
+                    other => return other.map(Ok),
                 }
             }
+        })?;
+        read.map_err(|e| {
+            let what = format!("read {} at offset {offset}", self.path(file).display());
+            DiskError::Unreadable { what, why: e.to_string() }
         })
     }
 

@@ -134,15 +134,17 @@ pub(super) fn directories(config: &ServerConfig) -> Result<Directories> {
     };
     let refuse = |message: String| Err(ServeFailure::new(exit_code::DATA_DIR, message));
     for dir in [&dirs.data, &dirs.log] {
-        let is_new = !dir.is_dir();
+        // Every directory that will hold a new name: that is durable too, and nobody else syncs it.
+        let above: Vec<_> = dir.ancestors().take_while(|d| !d.is_dir()).filter_map(Path::parent).collect();
+        let is_new = !above.is_empty();
         if is_new && !config.datadir_autocreate {
             return refuse(format!("{} is missing, and datadir.autocreate is false", dir.display()));
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
         let sync = |dir: &Path| File::open(dir)?.sync_all();
-        // A new one's name is durable too: nobody else syncs the directory that it is in.
-        let above = dir.parent().filter(|_| is_new);
-        let synced = made.and_then(|()| sync(dir)).and_then(|()| above.map_or(Ok(()), sync));
+        let synced = made
+            .and_then(|()| sync(dir))
+            .and_then(|()| above.iter().filter(|d| !d.as_os_str().is_empty()).try_for_each(|d| sync(d)));
         if let Err(e) = synced {
             return refuse(format!("cannot make {}: {e}; check the path and its owner", dir.display()));
         }
@@ -215,7 +217,9 @@ pub(super) fn recover(config: &ServerConfig, dirs: &Directories) -> Result<(Reco
     };
     let recovered = recovered.map_err(|e| match e {
         DiskError::Recovery(error) => ServeFailure::new(exit_code::DAMAGED, error.to_string()),
-        DiskError::Io { .. } => ServeFailure::new(exit_code::DATA_DIR, e.to_string()),
+        DiskError::Io { .. } | DiskError::Unreadable { .. } => {
+            ServeFailure::new(exit_code::DATA_DIR, e.to_string())
+        }
     })?;
     if config.is_standalone() && recovered.zab.trust == zab::Trust::Lost {
         // There is no leader to take another database from.

@@ -7,11 +7,13 @@
 use super::disk::{Dir, Disk, DiskError, FileRef};
 use super::log_reader::LogReader;
 use super::names;
+use super::received;
 use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
 /// Drops every snapshot and every record behind `after`.
 pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid) -> Result<(), DiskError> {
+    received::cut_behind(disk, after)?;
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let stays = |z: Zxid| z <= after || mutants::on(Mutant::TruncKeepsNewerSnapshot);
     for zxid in snapshots.into_iter().filter(|z| !stays(*z)) {

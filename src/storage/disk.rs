@@ -56,6 +56,14 @@ pub enum DiskError {
         /// The system's words.
         why: String,
     },
+    /// The disk cannot read a place any more (EIO): what was there is lost, like bytes that are damaged.
+    #[error("{what}: {why}")]
+    Unreadable {
+        /// The operation and the path.
+        what: String,
+        /// The system's words.
+        why: String,
+    },
     /// What is on disk cannot be used.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -67,7 +75,8 @@ pub trait Disk {
     fn list(&mut self, dir: Dir) -> Result<Vec<String>, DiskError>;
     /// A file's length; `None` when there is no such file.
     fn len(&mut self, file: &FileRef) -> Result<Option<u64>, DiskError>;
-    /// Fills `buffer` from `offset` on as far as the file goes; returns how many bytes.
+    /// Fills `buffer` from `offset` on as far as the file goes; returns how many bytes. A place that the disk
+    /// has lost is `Unreadable`.
     fn read(&mut self, file: &FileRef, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError>;
     /// Writes at `offset`; makes the file if it is missing.
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
@@ -155,6 +164,8 @@ pub enum DiskOp {
     CutBehind(Zxid),
     /// Read the database back.
     Recover(RecoveryOptions),
+    /// Mark the database as not to be voted with; what a mark that is there tells is kept.
+    Distrust,
     /// Make an empty directory a trusted, empty database.
     Initialise,
     /// Drop what no kept snapshot needs.
@@ -223,6 +234,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
             cut => cut?,
         },
         DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::reload(disk, &options)?))),
+        DiskOp::Distrust => recovery::distrust(disk, &[])?,
         DiskOp::Initialise => recovery::initialise(disk)?,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
     }

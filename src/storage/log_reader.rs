@@ -15,6 +15,15 @@ pub struct End {
     pub damage: Option<String>,
     /// Whether a whole record stands anywhere behind the damage.
     pub record_behind: bool,
+    /// The damage is a place that the disk cannot read any more.
+    pub unreadable: bool,
+}
+
+impl End {
+    fn unreadable(offset: u64, why: &str) -> End {
+        let damage = Some(format!("the disk cannot read what is there ({why})"));
+        End { offset, damage, record_behind: true, unreadable: true }
+    }
 }
 
 /// One record.
@@ -50,12 +59,14 @@ impl LogReader {
     pub fn open(disk: &mut dyn Disk, file: FileRef) -> Result<LogReader, DiskError> {
         let mut reader = LogReader { file, buffer: Vec::new(), base: 0, at: 0, eof: false, end: None };
         reader.fill(disk)?;
+        if reader.end.is_some() {
+            return Ok(reader);
+        }
         match txn_log::read_header(&reader.buffer) {
             Ok(_) => reader.at = txn_log::HEADER_LEN,
             Err(_) => {
                 let damage = Some("the file does not begin with a log header".to_owned());
-                let record_behind = reader.record_behind(disk, 0)?;
-                reader.end = Some(End { offset: 0, damage, record_behind });
+                reader.end = Some(reader.end_with(disk, 0, damage)?);
             }
         }
         Ok(reader)
@@ -71,16 +82,40 @@ impl LogReader {
         self.end.as_ref()
     }
 
+    /// Reads on; where the disk cannot, the records end.
     fn fill(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
         self.buffer.drain(..self.at);
         self.base += self.at as u64;
         self.at = 0;
         let had = self.buffer.len();
         self.buffer.resize(had + CHUNK, 0);
-        let read = disk.read(&self.file, self.base + had as u64, &mut self.buffer[had..])?;
+        let read = match disk.read(&self.file, self.base + had as u64, &mut self.buffer[had..]) {
+            Err(DiskError::Unreadable { why, .. }) => {
+                self.end = Some(End::unreadable(self.offset(), &why));
+                0
+            }
+            read => read?,
+        };
         self.buffer.truncate(had + read);
         self.eof = read == 0;
         Ok(())
+    }
+
+    /// The end at `offset`, and what stands behind it.
+    fn end_with(&self, disk: &mut dyn Disk, offset: u64, damage: Option<String>) -> Result<End, DiskError> {
+        let record_behind = damage.is_some() && self.record_behind(disk, offset)?;
+        Ok(End { offset, damage, record_behind, unreadable: false })
+    }
+
+    /// How the records end where `txn_log::step` says that they do.
+    fn judge(&self, disk: &mut dyn Disk, end: txn_log::End) -> Result<End, DiskError> {
+        let damage = match end.kind {
+            // What was read ends in zeros; so must the file.
+            EndKind::Clean if self.is_zero_behind(disk)? => None,
+            EndKind::Clean => Some(describe(EndKind::Hole)),
+            other => Some(describe(other)),
+        };
+        self.end_with(disk, end.offset, damage)
     }
 
     /// Whether nothing but zeros stands behind what has been read.
@@ -106,9 +141,12 @@ impl LogReader {
         let mut bytes = vec![0; behind as usize];
         let mut filled = 0;
         while filled < bytes.len() {
-            match disk.read(&self.file, offset + 1 + filled as u64, &mut bytes[filled..])? {
-                0 => break,
-                n => filled += n,
+            match disk.read(&self.file, offset + 1 + filled as u64, &mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                // Nobody can tell any more; no torn tail looks like that.
+                Err(DiskError::Unreadable { .. }) => return Ok(true),
+                Err(other) => return Err(other),
             }
         }
         Ok(txn_log::find_record(&bytes[..filled]).is_some())
@@ -128,7 +166,7 @@ impl LogReader {
                     let Some(zxid) = zxid else {
                         let damage = Some("a record without a txn header".to_owned());
                         // Its checksum is right, so it was written like this: no crash does that.
-                        self.end = Some(End { offset, damage, record_behind: true });
+                        self.end = Some(End { offset, damage, record_behind: true, unreadable: false });
                         return Ok(None);
                     };
                     let bytes = Bytes::copy_from_slice(body);
@@ -138,14 +176,11 @@ impl LogReader {
                 }
                 Step::More(_) => self.fill(disk)?,
                 Step::End(end) => {
-                    let damage = match end.kind {
-                        // What was read ends in zeros; so must the file.
-                        EndKind::Clean if self.is_zero_behind(disk)? => None,
-                        EndKind::Clean => Some(describe(EndKind::Hole)),
-                        other => Some(describe(other)),
-                    };
-                    let record_behind = damage.is_some() && self.record_behind(disk, end.offset)?;
-                    self.end = Some(End { offset: end.offset, damage, record_behind });
+                    let at = end.offset;
+                    self.end = Some(match self.judge(disk, end) {
+                        Err(DiskError::Unreadable { why, .. }) => End::unreadable(at, &why),
+                        judged => judged?,
+                    });
                 }
             }
         }

@@ -8,9 +8,11 @@
 mod cut;
 mod disk;
 mod durable_mark;
+mod identity;
 mod log_reader;
 mod names;
 mod purge;
+mod received;
 mod recovery;
 mod repair;
 mod segment;
@@ -292,8 +294,7 @@ impl Storage {
             }
             LogItem::Install { zxid, untrusted } => {
                 if untrusted {
-                    let file = FileRef::data(names::UNTRUSTED);
-                    ops.push(DiskOp::Replace { file, bytes: Vec::new().into() });
+                    ops.push(DiskOp::Distrust);
                 }
                 self.cut(zxid, ops);
                 let sink = self.incoming.take();
@@ -307,6 +308,7 @@ impl Storage {
                     });
                 }
                 ops.push(DiskOp::SyncDir(Dir::Data));
+                ops.push(received::remember(zxid));
                 self.count_from_snapshot();
             }
             LogItem::Initialise => ops.push(DiskOp::Initialise),

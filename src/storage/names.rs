@@ -13,6 +13,10 @@ pub(super) const INITIALIZE: &str = "initialize";
 pub(super) const DURABLE: &str = "zkctl.durable";
 /// Our record of which segment we began last, in the log directory: a newer one was written by Apache.
 pub(super) const BEGUN: &str = "zkctl.segment";
+/// Our number of the database, in both directories.
+pub(super) const DATABASE: &str = "zkctl.database";
+/// Our record of the snapshot that a leader sent last, in the data directory.
+pub(super) const RECEIVED: &str = "zkctl.received";
 /// Our mark of a database that lost something, in the data directory.
 pub(super) const UNTRUSTED: &str = "zkctl.untrusted";
 /// What was damaged is kept under its name behind this.

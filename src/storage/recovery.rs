@@ -6,8 +6,10 @@
 
 use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, read_all, replace};
 use super::durable_mark::DurableMark;
+use super::identity;
 use super::log_reader::{End, LogReader};
 use super::names;
+use super::received;
 use super::segment::Segment;
 use crate::format::snapshot::{self, TAIL_MAX, Verifier};
 use crate::limits;
@@ -84,6 +86,17 @@ pub enum RecoveryError {
         /// How far it was durable.
         offset: u64,
     },
+    /// The log directory is not the one that the data directory was used with.
+    #[error(
+        "{}: what was logged behind the newest snapshot is not here; mount or bring back the \
+         directory that dataLogDir named before. If its files were moved by hand, copy {} from the data \
+         directory to them; if they are lost, remove it there: this server then knows nothing behind its newest \
+         snapshot", log_directory(*.other), names::DATABASE
+    )]
+    LogDirectory {
+        /// It belongs to another database, and not to none.
+        other: bool,
+    },
     /// A record that no server would have written.
     #[error("{file}: the txn {zxid} cannot be applied: {why}")]
     Txn {
@@ -136,6 +149,7 @@ impl RecoveryError {
             }
             RecoveryError::NoSnapshot { why } => format!("no snapshot can be read ({why})"),
             RecoveryError::Missing { file, .. } => format!("{file}, the end of the log, is missing"),
+            RecoveryError::LogDirectory { other } => log_directory(*other).to_owned(),
             RecoveryError::Unbridged { file, last } => {
                 format!("{file} cannot be read, and the log goes to {last} only before it")
             }
@@ -147,6 +161,15 @@ impl RecoveryError {
             RecoveryError::Epochs { accepted, current } => {
                 format!("acceptedEpoch holds {accepted}, less than currentEpoch's {current}")
             }
+        }
+    }
+}
+
+fn log_directory(other: bool) -> &'static str {
+    match other {
+        true => "the log directory (dataLogDir) belongs to another database than the data directory",
+        false => {
+            "the log directory (dataLogDir) is not the one that this database was used with, or was wiped"
         }
     }
 }
@@ -238,6 +261,14 @@ impl Replay {
 /// Reads the database back when a server starts: what a crash left unfinished is removed.
 pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     remove_temporaries(disk)?;
+    let recovered = begin(disk, options)?;
+    identity::settle(disk, options.seed)?;
+    Ok(recovered)
+}
+
+/// Reads the database back if its two directories belong together.
+pub(super) fn begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
+    identity::check(disk)?;
     reload(disk, options)
 }
 
@@ -251,7 +282,7 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let mut notes = Vec::new();
     let mut trust = Trust::Trusted;
-    if let Some(reasons) = read_all(disk, &FileRef::data(names::UNTRUSTED))? {
+    if let Some(reasons) = read_small(disk, &FileRef::data(names::UNTRUSTED))? {
         trust = Trust::Lost;
         notes.push(untrusted(&reasons));
     } else if logs.is_empty() && snapshots.is_empty() {
@@ -268,8 +299,8 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     let from = tree.last_zxid();
     let window = Window::default();
     let mut replay = Replay { tree, sessions, window, last: None, replayed: 0, notes, damaged };
-    let mark = read_all(disk, &FileRef::log(names::DURABLE))?.and_then(|b| DurableMark::decode(&b));
-    let segment = replay_logs(disk, &logs, (from, trust), mark, &mut replay)?;
+    let Marks { durable, begun } = Marks::read(disk, logs.last().copied(), trust)?;
+    let segment = replay_logs(disk, &logs, from, (durable, begun.as_deref()), &mut replay)?;
     replay.pass_damaged(None)?;
     make_durable(disk, &logs)?;
     match replay.tree.unresolved_acls() {
@@ -286,7 +317,7 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
         sessions: replay.sessions,
         zab: zab::Recovered { accepted_epoch, current_epoch, last, window, trust },
         segment,
-        mark,
+        mark: durable,
         replayed: replay.replayed,
         notes: replay.notes,
     })
@@ -303,6 +334,26 @@ fn make_durable(disk: &mut dyn Disk, logs: &[Zxid]) -> Result<(), DiskError> {
     }
     disk.sync_dir(Dir::Log)?;
     disk.sync_dir(Dir::Data)
+}
+
+/// A small file's bytes; of one that the disk cannot read, none: to its reader it is damaged.
+pub(super) fn read_small(disk: &mut dyn Disk, file: &FileRef) -> Result<Option<Vec<u8>>, DiskError> {
+    match read_all(disk, file) {
+        Err(DiskError::Unreadable { .. }) => Ok(Some(Vec::new())),
+        other => other,
+    }
+}
+
+/// Marks the database as not to be voted with, and adds to why.
+pub(super) fn distrust(disk: &mut dyn Disk, why: &[u8]) -> Result<(), DiskError> {
+    let marker = FileRef::data(names::UNTRUSTED);
+    let known = read_small(disk, &marker)?;
+    if known.is_some() && why.is_empty() {
+        return Ok(());
+    }
+    let mut reasons = known.unwrap_or_default();
+    reasons.extend_from_slice(why);
+    replace(disk, &marker, &reasons)
 }
 
 /// Writes the snapshot of an empty tree, and takes Apache's mark away.
@@ -346,8 +397,22 @@ fn load_newest(
     let tree_options = TreeOptions { seed: options.seed, extended_types: options.extended_types };
     let mut why = "there is none".to_owned();
     let mut damaged = Vec::new();
+    let received = received::last(disk)?.unwrap_or(Zxid::ZERO);
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
-        match load(disk, zxid, tree_options)? {
+        if zxid < received {
+            // Nothing leads from there to what a leader sent.
+            damaged.push(zxid);
+            notes.push(format!(
+                "{} is not used: it is older than the database that a leader sent at {received}",
+                names::snapshot_name(zxid)
+            ));
+            continue;
+        }
+        let loaded = match load(disk, zxid, tree_options) {
+            Err(DiskError::Unreadable { why, .. }) => Err(why),
+            other => other?,
+        };
+        match loaded {
             Ok((tree, sessions)) => return Ok(Newest { tree, sessions, damaged }),
             Err(reason) => {
                 damaged.push(zxid);
@@ -415,25 +480,47 @@ fn load(
         .map(|(tree, alive)| (tree, SessionTable::from_loaded(alive))))
 }
 
+/// What our own files tell about the log.
+struct Marks {
+    /// How far it was known to be durable.
+    durable: Option<DurableMark>,
+    /// The name of the segment that we began last.
+    begun: Option<Vec<u8>>,
+}
+
+impl Marks {
+    /// Reads them, for a log whose newest segment begins at `newest`; a void one is removed, so that it never
+    /// speaks of a later log.
+    fn read(disk: &mut dyn Disk, newest: Option<Zxid>, trust: Trust) -> Result<Marks, DiskError> {
+        let file = FileRef::log(names::DURABLE);
+        let durable = read_small(disk, &file)?.and_then(|b| DurableMark::decode(&b));
+        let begun = read_small(disk, &FileRef::log(names::BEGUN))?;
+        // Cuts of our own take the mark with them; what was set aside is accounted for.
+        let gone = durable.filter(|m| trust != Trust::Lost && newest.is_none_or(|newest| newest < m.segment));
+        if let Some(DurableMark { segment, offset, .. }) = gone {
+            return Err(RecoveryError::Missing { file: names::log_name(segment), offset }.into());
+        }
+        let name = newest.map(names::log_name);
+        let foreign = name.is_some_and(|name| begun.as_deref() != Some(name.as_bytes()));
+        // Another server has logged since, and may have cut what the mark speaks of. Not while damage is being
+        // set aside: the newest segments are gone, and the one in front of them has no torn tail.
+        let void = durable.is_some_and(|m| foreign && Some(m.segment) != newest && trust != Trust::Lost);
+        if void {
+            disk.remove(&file)?;
+            disk.sync_dir(Dir::Log)?;
+        }
+        Ok(Marks { durable: durable.filter(|_| !void), begun })
+    }
+}
+
 /// Replays what lies behind `from`; returns where appending goes on.
 fn replay_logs(
     disk: &mut dyn Disk,
     logs: &[Zxid],
-    (from, trust): (Zxid, Trust),
-    mark: Option<DurableMark>,
+    from: Zxid,
+    (mark, begun): (Option<DurableMark>, Option<&[u8]>),
     replay: &mut Replay,
 ) -> Result<Option<Segment>, DiskError> {
-    let begun = read_all(disk, &FileRef::log(names::BEGUN))?;
-    let newest = logs.last().copied();
-    // Cuts of our own take the mark with them; what was set aside is accounted for.
-    let gone = mark.filter(|m| trust != Trust::Lost && newest.is_none_or(|newest| newest < m.segment));
-    if let Some(DurableMark { segment, offset, .. }) = gone {
-        return Err(RecoveryError::Missing { file: names::log_name(segment), offset }.into());
-    }
-    let foreign = newest.map(names::log_name).is_some_and(|name| begun.as_deref() != Some(name.as_bytes()));
-    // Another server has logged since, and may have cut what the mark speaks of. Not while damage is being
-    // set aside: the newest segments are gone, and the one in front of them has no torn tail.
-    let mark = mark.filter(|m| !foreign || Some(m.segment) == newest || trust == Trust::Lost);
     let begin = logs.partition_point(|first| *first <= from).saturating_sub(1);
     let mut segment = None;
     for (index, first) in logs.iter().enumerate().skip(begin) {
@@ -451,7 +538,7 @@ fn replay_logs(
         }
         let Some(end) = reader.end().cloned() else { continue };
         let newest = index + 1 == logs.len();
-        let ours = begun.as_deref() == Some(name.as_bytes());
+        let ours = begun == Some(name.as_bytes());
         judge(&name, (*first, newest, ours), &end, mark, marked)?;
         if let Some(damage) = &end.damage
             && !mutants::on(Mutant::TornTailKept)
@@ -496,6 +583,10 @@ fn judge(
     let Some(why) = end.damage.clone() else { return Ok(()) };
     let below = mark.is_some_and(|m| first < m.segment);
     if below || !newest {
+        return corrupt(why, end.offset);
+    }
+    // No crash leaves a place that cannot be read.
+    if end.unreadable {
         return corrupt(why, end.offset);
     }
     if (void || !ours) && end.record_behind {
@@ -552,7 +643,7 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
 }
 
 fn read_epoch(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, DiskError> {
-    let Some(bytes) = read_all(disk, &FileRef::data(name))? else { return Ok(None) };
+    let Some(bytes) = read_small(disk, &FileRef::data(name))? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     match text.trim().parse::<u32>() {
         Ok(epoch) => Ok(Some(Epoch(epoch))),

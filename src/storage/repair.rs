@@ -5,7 +5,8 @@
 //! before anything is moved, so no crash leaves a shortened history that is voted with; and whatever a
 //! crash leaves behind is a database that can be read, or damage that is found again.
 
-use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, read_all, replace};
+use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY};
+use super::identity;
 use super::log_reader::LogReader;
 use super::names;
 use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
@@ -40,9 +41,10 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
     recovery::remove_temporaries(disk)?;
     let mut notes = Vec::new();
     loop {
-        let error = match recovery::reload(disk, options) {
+        let error = match recovery::begin(disk, options) {
             Ok(mut recovered) => match recovery::contradiction(disk)? {
                 None => {
+                    identity::settle(disk, options.seed)?;
                     notes.append(&mut recovered.notes);
                     recovered.notes = notes;
                     return Ok(recovered);
@@ -68,6 +70,12 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
         RecoveryError::Missing { .. } => {
             Ok(Aside { files: vec![FileRef::log(names::DURABLE)], ..Aside::default() })
         }
+        // Its number: what is left is the newest snapshot, and nobody knows what was logged behind it.
+        RecoveryError::LogDirectory { other: false } => {
+            Ok(Aside { files: vec![FileRef::data(names::DATABASE)], ..Aside::default() })
+        }
+        // Another server's log is not ours to touch.
+        RecoveryError::LogDirectory { other: true } => Ok(Aside::default()),
         RecoveryError::Unbridged { last, .. } => behind(disk, *last),
         // No damage of this disk: a txn of a newer server, a snapshot of Apache's that lacks an ACL. Every
         // member finds the same, and if all moved it away nobody would be trusted. So it is refused.
@@ -145,11 +153,7 @@ fn behind(disk: &mut dyn Disk, last: Zxid) -> Result<Aside, DiskError> {
 /// Marks the database untrusted and moves what `aside` names; returns what was done.
 fn set_aside(disk: &mut dyn Disk, error: &RecoveryError, aside: &Aside) -> Result<String, DiskError> {
     let text = describe(disk, error, aside)?;
-    let marker = FileRef::data(names::UNTRUSTED);
-    let mut reasons = read_all(disk, &marker)?.unwrap_or_default();
-    reasons.extend_from_slice(text.as_bytes());
-    reasons.push(b'\n');
-    replace(disk, &marker, &reasons)?;
+    recovery::distrust(disk, format!("{text}\n").as_bytes())?;
     let front = match &aside.front {
         Some((file, len)) => Some(copy_front(disk, file, *len)?),
         None => None,
@@ -223,7 +227,7 @@ fn last_record(disk: &mut dyn Disk, file: &FileRef) -> Result<Option<Zxid>, Disk
     if disk.len(file)?.is_none_or(|len| len > SEARCH_MAX) {
         return Ok(None);
     }
-    let bytes = read_all(disk, file)?.unwrap_or_default();
+    let bytes = recovery::read_small(disk, file)?.unwrap_or_default();
     let mut last = None;
     let mut at = 0;
     while let Some(found) = txn_log::find_record(&bytes[at..]) {
