@@ -3,12 +3,15 @@
 use crate::leftovers::{SERVER_PID, signal};
 use crate::state::{until, within};
 use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 use zkctl::wire::words::{Mode, ServerReport};
 
@@ -34,7 +37,16 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Server {
     dir: PathBuf,
     pub(crate) port: u16,
+    /// Its network namespace and its address there, when it is not on this machine's loopback.
+    place: Option<(PathBuf, IpAddr)>,
     child: Option<Child>,
+}
+
+/// Moves the calling thread to a network namespace: what it connects and what it starts is there.
+#[track_caller]
+pub(crate) fn enter(namespace: &Path) {
+    let file = File::open(namespace).unwrap_or_else(|e| panic!("{}: {e}", namespace.display()));
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may do this");
 }
 
 /// What a process that ended by itself left.
@@ -60,9 +72,15 @@ impl Server {
     /// A server in `dir`, which is made, with these lines in its zoo.cfg beside `dataDir`.
     pub(crate) fn new(dir: PathBuf, port: u16, lines: &str) -> Server {
         fs::create_dir_all(dir.join("data")).unwrap();
-        let server = Server { dir, port, child: None };
+        let server = Server { dir, port, place: None, child: None };
         server.configure(&format!("clientPort={port}\ndataDir={}\n{lines}", server.data().display()));
         server
+    }
+
+    /// It runs in another network namespace, at this address.
+    #[allow(dead_code, reason = "tests/processes need none")]
+    pub(crate) fn move_to(&mut self, namespace: PathBuf, address: IpAddr) {
+        self.place = Some((namespace, address));
     }
 
     /// Writes zoo.cfg anew, whole.
@@ -98,15 +116,20 @@ impl Server {
     pub(crate) fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.dir.display());
         let said = File::options().create(true).append(true).open(self.said_path()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_zkctl"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkctl"));
+        command
             .arg("serve")
             .arg(self.dir.join("zoo.cfg"))
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .unwrap();
+            .stderr(said);
+        let place = self.place.as_ref();
+        let there = || {
+            place.into_iter().for_each(|(namespace, _)| enter(namespace));
+            command.spawn().unwrap()
+        };
+        let child = thread::scope(|scope| scope.spawn(there).join().unwrap());
         fs::write(self.dir.join(SERVER_PID), child.id().to_string()).unwrap();
         self.child = Some(child);
     }
@@ -161,7 +184,8 @@ impl Server {
 
     /// Where it serves clients.
     pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        let ip = self.place.as_ref().map_or(IpAddr::from([127, 0, 0, 1]), |(_, ip)| *ip);
+        SocketAddr::new(ip, self.port)
     }
 
     /// Its answer to a word; `None` when it gives none.
@@ -222,7 +246,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        if thread::panicking() {
             let said = self.said();
             let lines: Vec<_> = said.lines().collect();
             eprintln!("--- {}, its last words:", self.dir.display());

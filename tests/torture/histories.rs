@@ -8,6 +8,7 @@
 //! `HISTORY_SECONDS` runs rounds over all sizes for so long, `HISTORY_OPS` is the answers of one round,
 //! `HISTORY_SEED` the first seed.
 
+mod lan;
 mod nemesis;
 mod network;
 mod recorder;
@@ -23,7 +24,8 @@ use crate::ledger;
 use crate::server::{Server, free_port};
 use crate::state::{setting, until, within};
 use crate::trees::{CONFIG, Dump, assert_same, dump};
-use nemesis::{Faults, Nemesis};
+use lan::Lan;
+use nemesis::{Faults, Field, Nemesis};
 use network::{Doors, Network};
 use recorder::Recorder;
 use std::cell::RefCell;
@@ -56,14 +58,17 @@ struct Plan {
     clients: u64,
     /// Requests that a client sends at once, at most.
     batch: u64,
+    /// The servers are hosts of their own, between which packets are dropped; else TCP goes through doors.
+    hosts: bool,
 }
 
 impl Plan {
     fn size(&self) -> String {
-        match self.observers {
+        let size = match self.observers {
             0 => self.voters.to_string(),
             n => format!("{}+{n}", self.voters),
-        }
+        };
+        if self.hosts { format!("{size} hosts") } else { size }
     }
 }
 
@@ -79,8 +84,37 @@ struct Verdict {
     faults: Faults,
 }
 
+/// Starts the servers; what is between them, and where clients find them.
+fn start(plan: &Plan) -> (Ensemble, Field, Vec<SocketAddr>) {
+    if plan.hosts { start_on_hosts(plan) } else { start_behind_doors(plan) }
+}
+
+/// Servers that are hosts of their own.
+fn start_on_hosts(plan: &Plan) -> (Ensemble, Field, Vec<SocketAddr>) {
+    let count = plan.voters + plan.observers;
+    let lan = Lan::begin(count);
+    let member = |other: usize| {
+        let role = if other > plan.voters { ":observer" } else { "" };
+        format!("server.{other}={}:2888:3888{role}\n", lan::address(other))
+    };
+    let members: String = (1..=count).map(member).collect();
+    let name = format!("histories-{}-hosts", plan.size().replace(' ', "-"));
+    let ensemble = Ensemble::start(&name, |dir| {
+        let make = |me: usize| {
+            let role = if me > plan.voters { "peerType=observer\n" } else { "" };
+            let mut server = Server::new(dir.join(me.to_string()), 2181, &format!("{LINES}{role}{members}"));
+            server.identify(me);
+            server.move_to(lan.namespace(me), lan::address(me));
+            server
+        };
+        (1..=count).map(make).collect()
+    });
+    let clients = ensemble.addresses();
+    (ensemble, Field::Hosts(lan), clients)
+}
+
 /// Servers whose member lists name each other by doors of a network; and the clients' doors.
-fn start(plan: &Plan) -> (Ensemble, Network, Vec<SocketAddr>) {
+fn start_behind_doors(plan: &Plan) -> (Ensemble, Field, Vec<SocketAddr>) {
     let around = RefCell::new(None);
     let ensemble = Ensemble::start(&format!("histories-{}", plan.size()), |dir| {
         let mut doors = Doors::default();
@@ -91,7 +125,7 @@ fn start(plan: &Plan) -> (Ensemble, Network, Vec<SocketAddr>) {
         servers
     });
     let (network, clients) = around.into_inner().unwrap();
-    (ensemble, network, clients)
+    (ensemble, Field::Doors(network), clients)
 }
 
 fn servers(plan: &Plan, dir: &Path, doors: &mut Doors) -> Vec<Server> {
@@ -124,7 +158,7 @@ fn servers(plan: &Plan, dir: &Path, doors: &mut Doors) -> Vec<Server> {
 fn torment(
     plan: &Plan,
     ensemble: &mut Ensemble,
-    network: &Network,
+    field: &Field,
     nemesis: &mut Nemesis,
     clients: &[SocketAddr],
 ) -> (Vec<Recorder>, Arc<Shared>) {
@@ -152,7 +186,7 @@ fn torment(
     };
     for nth in 0..plan.faults {
         wait_for(plan.answers * nth / plan.faults);
-        nemesis.strike(ensemble, network);
+        nemesis.strike(ensemble, field);
         // The next fault finds them at work again.
         wait_for(shared.answered.load(Ordering::SeqCst) + 20);
     }
@@ -173,9 +207,9 @@ fn torment(
 
 fn run(plan: Plan) -> Verdict {
     let began = Instant::now();
-    let (mut ensemble, network, clients) = start(&plan);
+    let (mut ensemble, field, clients) = start(&plan);
     let mut nemesis = Nemesis::new(Prng::new(plan.seed ^ 0xfa17), plan.voters);
-    let (recorders, shared) = torment(&plan, &mut ensemble, &network, &mut nemesis, &clients);
+    let (recorders, shared) = torment(&plan, &mut ensemble, &field, &mut nemesis, &clients);
     let worked = began.elapsed();
     let tree = equal_trees(&ensemble);
     ensemble.servers.iter_mut().for_each(Server::kill);
@@ -294,7 +328,7 @@ fn same(model: &Model, tree: &Dump) -> Result<(), String> {
 fn short(voters: usize, observers: usize) -> Plan {
     let seed = setting("HISTORY_SEED", 1);
     let answers = setting("HISTORY_OPS", 3000);
-    Plan { voters, observers, seed, answers, faults: 4, clients: 4, batch: 8 }
+    Plan { voters, observers, seed, answers, faults: 4, clients: 4, batch: 8, hosts: false }
 }
 
 #[test]
@@ -312,6 +346,12 @@ fn histories_of_three_servers_and_two_observers_hold() {
     run(short(3, 2));
 }
 
+/// Packets dropped by the kernel, both ways and one way.
+#[test]
+fn histories_of_three_hosts_hold() {
+    run(Plan { hosts: true, ..short(3, 0) });
+}
+
 /// Rounds over all sizes, for as long as `HISTORY_SECONDS` says.
 #[test]
 #[ignore = "goes on for as long as HISTORY_SECONDS says"]
@@ -321,12 +361,20 @@ fn histories_of_all_sizes_hold_for_long() {
     let mut prng = Prng::new(setting("HISTORY_SEED", 1));
     let mut round = 0;
     while began.elapsed() < time {
-        let (voters, observers) = [(3, 0), (5, 0), (3, 2), (1, 0)][round % 4];
+        let (voters, observers, hosts) = [
+            (3, 0, false),
+            (3, 0, true),
+            (5, 0, false),
+            (5, 0, true),
+            (3, 2, false),
+            (3, 2, true),
+            (1, 0, false),
+        ][round % 7];
         let answers = setting("HISTORY_OPS", 100_000);
         let batch = [8, 64, 1, 64][prng.below(4) as usize];
         let answers = if batch == 1 { answers / 10 } else { answers };
         let (seed, clients, faults) = (prng.next_u64() >> 16, prng.between(4, 8), 12);
-        run(Plan { voters, observers, seed, answers, faults, clients, batch });
+        run(Plan { voters, observers, seed, answers, faults, clients, batch, hosts });
         round += 1;
     }
 }

@@ -1,5 +1,6 @@
 //! What goes wrong in a run: faults drawn by seed, one after the other, each ended before the next begins.
 
+use super::lan::Lan;
 use super::network::Network;
 use crate::ensemble::Ensemble;
 use crate::leftovers::signal;
@@ -11,6 +12,31 @@ use zkctl::prng::Prng;
 
 /// Faults by kind.
 pub(crate) type Faults = BTreeMap<&'static str, u64>;
+
+/// What is between the servers.
+#[derive(Debug)]
+pub(crate) enum Field {
+    /// This process, byte by byte.
+    Doors(Network),
+    /// The kernel, packet by packet.
+    Hosts(Lan),
+}
+
+impl Field {
+    fn hold(&self, from: usize, to: usize) {
+        match self {
+            Field::Doors(network) => network.hold(from, to),
+            Field::Hosts(lan) => lan.hold(from, to),
+        }
+    }
+
+    fn heal(&self) {
+        match self {
+            Field::Doors(network) => network.heal(),
+            Field::Hosts(lan) => lan.heal(),
+        }
+    }
+}
 
 pub(crate) struct Nemesis {
     prng: Prng,
@@ -40,18 +66,31 @@ impl Nemesis {
     }
 
     /// One fault, from its beginning to its end. Servers that died are started again.
-    pub(crate) fn strike(&mut self, ensemble: &mut Ensemble, network: &Network) {
-        match self.prng.below(12) {
-            0..=3 => self.kill(ensemble),
-            4 | 5 => self.pause(ensemble),
-            _ if ensemble.servers.len() == 1 => self.disturb_clients(ensemble, network),
-            6 => self.disturb_clients(ensemble, network),
-            7 | 8 => self.cut(ensemble, network),
-            9 => self.delay(ensemble, network),
-            10 => self.reset(ensemble, network),
-            _ => self.cut_at_byte(ensemble, network),
+    pub(crate) fn strike(&mut self, ensemble: &mut Ensemble, field: &Field) {
+        match (self.prng.below(12), field) {
+            (0..=3, _) => self.kill(ensemble),
+            (4 | 5, _) => self.pause(ensemble),
+            (6, Field::Hosts(_)) => self.cut_clients(ensemble, field),
+            (_, Field::Hosts(_)) => self.cut(ensemble, field),
+            (_, Field::Doors(network)) if ensemble.servers.len() == 1 => {
+                self.disturb_clients(ensemble, network);
+            }
+            (6, Field::Doors(network)) => self.disturb_clients(ensemble, network),
+            (7 | 8, _) => self.cut(ensemble, field),
+            (9, Field::Doors(network)) => self.delay(ensemble, network),
+            (10, Field::Doors(network)) => self.reset(ensemble, network),
+            (_, Field::Doors(network)) => self.cut_at_byte(ensemble, network),
         }
-        network.heal();
+        field.heal();
+    }
+
+    /// All clients are cut off from one server, one way.
+    fn cut_clients(&mut self, ensemble: &Ensemble, field: &Field) {
+        let server = 1 + self.any(ensemble);
+        self.count("clients cut one way", 1);
+        let (from, to) = if self.prng.chance(1, 2) { (0, server) } else { (server, 0) };
+        field.hold(from, to);
+        self.last();
     }
 
     fn kill(&mut self, ensemble: &mut Ensemble) {
@@ -90,7 +129,7 @@ impl Nemesis {
     }
 
     /// One server, mostly the leader, is cut off from the others: both ways, one way, or from half of them.
-    fn cut(&mut self, ensemble: &Ensemble, network: &Network) {
+    fn cut(&mut self, ensemble: &Ensemble, field: &Field) {
         let victim = 1 + if self.prng.chance(1, 2) { ensemble.leader() } else { self.any(ensemble) };
         let (kind, out, back) = match self.prng.below(4) {
             0 | 1 => ("cut both ways", true, true),
@@ -104,10 +143,10 @@ impl Nemesis {
                 continue;
             }
             if out {
-                network.hold(victim, other);
+                field.hold(victim, other);
             }
             if back {
-                network.hold(other, victim);
+                field.hold(other, victim);
             }
         }
         self.last();
