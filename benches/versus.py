@@ -4,12 +4,14 @@
     benches/versus.py [--binary target/release/zkctl] [--rounds 5] [--only loads,failover]
 
 Apache's jars come from ZK_CLASSPATH (a Java class path, such as '/opt/zookeeper/lib/*'), java from
-JAVA or the PATH; without ZK_CLASSPATH zkctl is measured alone. Each figure is the median of its rounds,
+JAVA or the PATH; without ZK_CLASSPATH zkctl is measured alone. With `--other PROGRAM` another build of zkctl
+stands in Apache's place: what a change costs. Each figure is the median of its rounds,
 each ratio the median of the ratios of neighbouring runs. A run with errors is void: it ends the program.
 """
 
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import random
@@ -24,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120
-LOADS = [(mix, conns, depth) for mix in ("set", "get", "create", "mixed") for conns in (1, 64) for depth in (1, 16)]
+SHAPES = [(conns, depth) for conns in (1, 64) for depth in (1, 16)]
 SECTIONS = ("idle", "loads", "failover", "restart", "million")
 # The same for both, but for what each must be told.
 CONFIG = """tickTime=2000
@@ -164,11 +166,16 @@ class Versus:
         self.binary = str(Path(options.binary).resolve())
         self.ensembles = [Ensemble("zkctl", base, [self.binary, "serve"], False)]
         jars = os.environ.get("ZK_CLASSPATH")
-        if jars:
+        if options.other:
+            other = str(Path(options.other).resolve())
+            self.ensembles.append(Ensemble("other", base, [other, "serve"], False))
+        elif jars:
             java = [os.environ.get("JAVA", "java"), "-Xmx1g", "-Xms256m", "-cp", jars,
                     "-Dzookeeper.4lw.commands.whitelist=*"]
             main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
             self.ensembles.append(Ensemble("apache", base, java + [main], True))
+        # What zkctl is measured beside, if anything.
+        self.rival = next((e.name for e in self.ensembles[1:]), None)
         self.results = []
 
     def both(self, turn):
@@ -188,20 +195,21 @@ class Versus:
         ours = [f[key] for f in found["zkctl"]]
         row = {"what": what, "unit": unit, "zkctl": statistics.median(ours), "rounds": {"zkctl": ours}}
         line = f"{what:<34}{unit:<9}{row['zkctl']:>12,.{digits}f}"
-        if "apache" in found:
-            theirs = [f[key] for f in found["apache"]]
+        rival = self.rival
+        if rival:
+            theirs = [f[key] for f in found[rival]]
             pairs = zip(ours, theirs) if higher_is_better else zip(theirs, ours)
             ratios = [a / b for a, b in pairs if b and higher_is_better is not None]
-            row["apache"] = statistics.median(theirs)
-            row["rounds"]["apache"] = theirs
+            row[rival] = statistics.median(theirs)
+            row["rounds"][rival] = theirs
             row["better"] = statistics.median(ratios) if ratios else None
-            line += f"{row['apache']:>12,.{digits}f}"
-            line += f"{row['better']:>9.1f}x" if ratios else f"{'-':>10}"
+            line += f"{row[rival]:>12,.{digits}f}"
+            line += f"{row['better']:>9.2f}x" if ratios else f"{'-':>10}"
         self.results.append(row)
         print(line, flush=True)
 
     def header(self, title):
-        print(f"\n{title}\n{'':<43}{'zkctl':>12}{'apache':>12}{'better':>10}", flush=True)
+        print(f"\n{title}\n{'':<43}{'zkctl':>12}{self.rival or '':>12}{'better':>10}", flush=True)
 
     def idle(self):
         self.header("idle servers, nothing stored")
@@ -216,7 +224,7 @@ class Versus:
 
     def loads(self):
         seconds = self.options.time
-        for mix, conns, depth in LOADS:
+        for mix, (conns, depth) in itertools.product(self.options.loads.split(","), SHAPES):
             self.header(f"{mix}, 1 KB, {conns} connections x {depth} in flight")
             flags = ("-m", mix, "-c", conns, "-p", depth, "-t", seconds, "--warm-up", 1)
             found = self.rounds(self.options.rounds, lambda e: self.figures(e.bench(self.binary, *flags)))
@@ -295,6 +303,8 @@ class Versus:
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=ROOT / "target/release/zkctl")
+    parser.add_argument("--other", metavar="PROGRAM", help="another build of zkctl, instead of Apache ZooKeeper")
+    parser.add_argument("--loads", default="set,get,create,mixed", help="what to ask for in the loads")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each load on each ensemble")
     parser.add_argument("--time", type=float, default=5, help="seconds that a run measures")
     parser.add_argument("--warm", type=float, default=15, help="seconds of load before measuring, twice")
