@@ -1,7 +1,7 @@
 //! Damaged files: what was durable is refused with its position, a torn tail is cut.
 
 use crate::client::Client;
-use crate::ensemble::Ensemble;
+use crate::ensemble::{Ensemble, three_servers};
 use crate::server::Server;
 use std::fs;
 use zkctl::runtime::exit_code;
@@ -63,6 +63,52 @@ fn an_untrusted_database_is_not_served_alone() {
     server.start();
     server.wait_serving();
     assert_eq!(Client::of(server.address()).get("/a").1.version, 200);
+}
+
+/// A log directory that is not mounted after a boot looks like an empty one.
+#[test]
+fn a_lost_log_directory_is_not_voted_with() {
+    let mut ensemble = Ensemble::start("lost-log-dir", |dir| {
+        let servers = three_servers(dir, "snapCount=100\n");
+        for server in &servers {
+            let home = server.data().parent().unwrap().to_owned();
+            let zoo_cfg = fs::read_to_string(home.join("zoo.cfg")).unwrap();
+            server.configure(&format!("{zoo_cfg}dataLogDir={}\n", home.join("txlog").display()));
+        }
+        servers
+    });
+    let mut client = Client::connect(&ensemble.addresses(), 0);
+    client.create("/a", b"");
+    client.set_many("/a", b"x", 300);
+    let lost = ensemble.follower();
+    let server = &mut ensemble.servers[lost];
+    crate::state::until("it has a snapshot", || (server.files("snapshot.").len() > 1).then_some(()));
+    server.stop();
+    let log_dir = server.data().with_file_name("txlog");
+    fs::rename(&log_dir, log_dir.with_file_name("elsewhere")).unwrap();
+    fs::create_dir(&log_dir).unwrap();
+    server.start();
+    server.wait_serving();
+    let said = server.said();
+    assert!(said.contains("dataLogDir") && said.contains("not trusted"), "{said}");
+    assert!(!server.database().join("zkctl.untrusted").exists(), "a leader has sent its database");
+    assert_eq!(Client::of(server.address()).get("/a").1.version, 300);
+    // Alone nobody could tell what was lost.
+    let mut alone = written("lost-log-dir-alone");
+    let server = &mut alone.servers[0];
+    let zoo_cfg = server.data().with_file_name("zoo.cfg");
+    let text = fs::read_to_string(&zoo_cfg).unwrap();
+    let other = server.data().with_file_name("other");
+    server.configure(&format!("{text}dataLogDir={}\n", other.display()));
+    for file in server.files("log.") {
+        fs::remove_file(file).unwrap();
+    }
+    let ended = server.start_in_vain();
+    assert_eq!(ended.code, Some(exit_code::DAMAGED.into()), "{}", ended.said);
+    assert!(ended.refusal().contains("copy zkctl.database"), "{}", ended.said);
+    fs::remove_file(server.database().join("zkctl.database")).unwrap();
+    server.start();
+    server.wait_serving();
 }
 
 #[test]

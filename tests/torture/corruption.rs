@@ -197,7 +197,7 @@ fn strike(ensemble: &mut Ensemble, index: usize, flips: u64, prng: &mut Prng, ta
 
 #[test]
 fn no_flipped_byte_is_ever_served() {
-    let flips = setting("CORRUPTION_FLIPS", 42);
+    let flips = setting("CORRUPTION_FLIPS", 48);
     let mut prng = Prng::new(setting("CORRUPTION_SEED", 1));
     let mut ensemble = ensemble_with_pasts("corruption");
     let mut tally = Tally::default();

@@ -37,9 +37,13 @@ pub(crate) enum Kind {
     Durable,
     /// `zkctl.segment`.
     Segment,
+    /// `zkctl.database`.
+    Database,
+    /// `zkctl.received`, where a leader has sent a snapshot; else as `Database`.
+    Received,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 16] = [
     Kind::LogRecords,
     Kind::SnapshotBody,
     Kind::CurrentEpoch,
@@ -52,7 +56,9 @@ const KINDS: [Kind; 14] = [
     Kind::MyId,
     Kind::LogRoom,
     Kind::Segment,
+    Kind::Database,
     Kind::AnySnapshot,
+    Kind::Received,
     Kind::ZooCfg,
 ];
 
@@ -135,6 +141,10 @@ impl Flips {
             Kind::ZooCfg => named("zoo.cfg"),
             Kind::Durable => named("data/version-2/zkctl.durable"),
             Kind::Segment => named("data/version-2/zkctl.segment"),
+            Kind::Received if named("data/version-2/zkctl.received").exists() => {
+                named("data/version-2/zkctl.received")
+            }
+            Kind::Database | Kind::Received => named("data/version-2/zkctl.database"),
         }
     }
 
