@@ -8,13 +8,14 @@
 mod disk;
 
 use disk::SimDisk;
-use zkctl::format::txn_log;
+use zkctl::format::{snapshot, txn_log};
 use zkctl::ids::SessionId;
 use zkctl::prng::Prng;
 use zkctl::storage::{
-    self, Dir, Disk, DiskError, DurableMark, FileRef, Recovered, RecoveryOptions, read_all, recover,
-    recover_repairable,
+    self, Batch, Dir, Disk, DiskError, DiskOp, DurableMark, FileRef, Lane, Recovered, RecoveryOptions,
+    read_all, recover, recover_repairable,
 };
+use zkctl::tree::{Tree, TreeOptions};
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::txn::{Txn, TxnHeader, TxnRecord};
@@ -174,20 +175,6 @@ fn cases() -> Vec<Case> {
             last: z(1, 20),
         },
         Case {
-            name: "the log directory, wiped",
-            make: || {
-                let mut disk = ordinary();
-                recover(&mut disk, &OPTIONS).unwrap();
-                for name in disk.list(Dir::Log).unwrap() {
-                    disk.remove(&FileRef::log(name)).unwrap();
-                }
-                disk.sync_dir(Dir::Log).unwrap();
-                disk
-            },
-            damaged: data("zkctl.database"),
-            last: Zxid::ZERO,
-        },
-        Case {
             name: "the only snapshot",
             make: || {
                 let mut disk = ordinary();
@@ -325,16 +312,41 @@ fn the_log_of_another_database_is_refused_and_left_as_it_is() {
     recover(&mut other, &RecoveryOptions { seed: 8, ..OPTIONS }).unwrap();
     let id = FileRef::log("zkctl.database");
     let bytes = read_all(&mut other, &id).unwrap().unwrap();
+    let own = read_all(&mut disk, &id).unwrap().unwrap();
     put(&mut disk, &id, &bytes);
     let before = contents(&mut disk);
     let refused = recover_repairable(&mut disk, &OPTIONS).unwrap_err();
     assert!(refused.to_string().contains("belongs to another database"), "{refused}");
     assert_eq!(contents(&mut disk), before);
+    // It would be another server's, which runs: not even what a crash leaves is removed.
+    let spare = FileRef::log("zkctl.spare.1.zkctl-tmp");
+    put(&mut disk, &spare, b"0");
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+    assert_eq!(read_all(&mut disk, &spare).unwrap(), Some(b"0".to_vec()));
+    put(&mut disk, &id, &own);
     // A damaged number is written again from the other copy.
     flip(&mut disk, &id, 20);
+    disk.remove(&spare).unwrap();
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Trusted);
     assert_eq!(read_all(&mut disk, &id), read_all(&mut disk, &FileRef::data("zkctl.database")));
 }
+
+/// A snapshot of an empty tree.
+fn empty_tree_at(zxid: Zxid) -> Vec<u8> {
+    let mut tree = Tree::new(TreeOptions::default());
+    let digest = tree.digest();
+    let mut file = Vec::new();
+    let mut writer = snapshot::Writer::begin(&mut file);
+    let from = file.len();
+    let cursor = tree.open_cursor(std::iter::empty());
+    while !tree.read_cursor(cursor, 1 << 20, &mut file) {}
+    writer.cover(&file[from..]);
+    writer.finish(&mut file, zxid, digest);
+    file
+}
+
+/// `zkctl.received` of a snapshot at the beginning of epoch 4.
+const RECEIVED_AT_4_0: &[u8] = b"0000000400000000 ffec3a68\n";
 
 /// A snapshot that a leader sent cannot be read any more. An older one and the log behind look as if they went
 /// together, since an epoch begins at 1 whatever was before: between them is a hole of txns that this server
@@ -348,16 +360,24 @@ fn nothing_older_stands_in_for_a_snapshot_that_was_received() {
             true => disk.remove(&received).unwrap(),
             false => put(&mut disk, &received, b"no snapshot"),
         }
-        put(&mut disk, &FileRef::data("zkctl.received"), format!("{:x}\n", z(4, 0).wire()).as_bytes());
+        put(&mut disk, &FileRef::data("zkctl.received"), RECEIVED_AT_4_0);
         let refused = recover(&mut disk, &OPTIONS).unwrap_err();
-        assert!(refused.to_string().contains("no snapshot that can be read"), "{refused}");
+        assert!(refused.to_string().contains("remove zkctl.received"), "{refused}");
         let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
         assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, Zxid::ZERO), "missing: {missing}");
     }
-    // One of its own behind it is as good as ever.
-    let mut disk = stopped(&[vec![z(1, 1), z(1, 2)]]);
-    put(&mut disk, &FileRef::data("zkctl.received"), b"0\n");
-    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 2));
+    // The snapshot itself, and one of its own behind it, are as good as ever; and a new database begins.
+    for newest in [z(4, 0), z(4, 1)] {
+        let mut disk = stopped(&[vec![z(4, 1), z(4, 2)]]);
+        put(&mut disk, &FileRef::data(storage::snapshot_name(newest)), &empty_tree_at(newest));
+        put(&mut disk, &FileRef::data("zkctl.received"), RECEIVED_AT_4_0);
+        let found = recover(&mut disk, &OPTIONS).unwrap();
+        assert_eq!((found.zab.trust, found.zab.last), (Trust::Trusted, z(4, 2)), "{newest}");
+    }
+    let mut disk = SimDisk::new();
+    put(&mut disk, &FileRef::data("zkctl.received"), RECEIVED_AT_4_0);
+    let found = recover(&mut disk, &RecoveryOptions { may_begin: true, ..OPTIONS }).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Trusted, Zxid::ZERO));
 }
 
 /// The mark of a log that another server has cut and gone on with says nothing of it, then or later.
@@ -493,4 +513,153 @@ fn what_the_disk_cannot_read_is_damage() {
         let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
         assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, z(1, 30)), "{name}");
     }
+}
+
+const ID: &str = "zkctl.database";
+
+/// The log directory's files, taken out of it: the mount is gone.
+fn take_log(disk: &mut SimDisk) -> Vec<(FileRef, Vec<u8>)> {
+    let mut taken = Vec::new();
+    for name in disk.list(Dir::Log).unwrap() {
+        let file = FileRef::log(name);
+        taken.push((file.clone(), read_all(disk, &file).unwrap().unwrap()));
+        disk.remove(&file).unwrap();
+    }
+    disk.sync_dir(Dir::Log).unwrap();
+    taken
+}
+
+/// A server whose directories have their number.
+fn settled() -> SimDisk {
+    let mut disk = ordinary();
+    recover(&mut disk, &OPTIONS).unwrap();
+    disk
+}
+
+/// It is repaired, keeps its snapshots, and from then on the lost directory is none of its own: mounted again it
+/// is set aside, and believed at no time.
+#[test]
+fn a_log_directory_that_is_lost_is_noticed_and_so_is_its_return() {
+    let mut disk = settled();
+    let lost = take_log(&mut disk);
+    let refused = recover(&mut disk, &OPTIONS).unwrap_err();
+    assert!(refused.to_string().contains("mount or bring back"), "{refused}");
+    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, Zxid::ZERO));
+    // A leader has sent its database.
+    disk.remove(&FileRef::data("zkctl.untrusted")).unwrap();
+    disk.sync_dir(Dir::Data).unwrap();
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Trusted);
+    take_log(&mut disk);
+    for (file, bytes) in &lost {
+        put(&mut disk, file, bytes);
+    }
+    let refused = recover(&mut disk, &OPTIONS).unwrap_err();
+    assert!(refused.to_string().contains("an older one of this database"), "{refused}");
+    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Lost, Zxid::ZERO));
+    let kept = disk.list(Dir::Log).unwrap();
+    assert!(kept.contains(&format!("zkctl.damaged.{}", storage::log_name(z(1, 21)))), "{kept:?}");
+    assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
+}
+
+/// Power cuts at every step of that: never trusted, never refused.
+#[test]
+fn a_power_cut_while_a_lost_log_directory_is_replaced_leaves_it_untrusted() {
+    for returned in [false, true] {
+        for fuse in 0.. {
+            let mut disk = settled();
+            let lost = take_log(&mut disk);
+            if returned {
+                recover_repairable(&mut disk, &OPTIONS).unwrap();
+                disk.remove(&FileRef::data("zkctl.untrusted")).unwrap();
+                disk.sync_dir(Dir::Data).unwrap();
+                take_log(&mut disk);
+                lost.iter().for_each(|(file, bytes)| put(&mut disk, file, bytes));
+            }
+            disk.fuse = Some(fuse);
+            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+                assert!(fuse > 5, "only {fuse} points");
+                break;
+            }
+            disk.crash(&mut Prng::new(fuse));
+            let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+            assert_eq!(found.zab.trust, Trust::Lost, "fuse {fuse}, returned: {returned}");
+        }
+    }
+}
+
+/// And at every step of giving a database its number.
+#[test]
+fn a_power_cut_while_the_number_is_made_costs_nothing() {
+    for empty in [false, true] {
+        for fuse in 0.. {
+            let mut disk = if empty { SimDisk::new() } else { ordinary() };
+            if empty {
+                put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
+            }
+            disk.fuse = Some(fuse);
+            if recover(&mut disk, &OPTIONS).is_ok() {
+                assert!(fuse > 5, "only {fuse} points");
+                break;
+            }
+            disk.crash(&mut Prng::new(fuse));
+            let found = recover(&mut disk, &OPTIONS).unwrap();
+            assert_eq!(found.zab.trust, Trust::Trusted, "fuse {fuse}, empty: {empty}");
+        }
+    }
+}
+
+/// The log's files alone, moved to a directory of their own, as Apache's users do it.
+#[test]
+fn a_log_that_was_moved_by_hand_is_whole() {
+    let mut disk = settled();
+    let id = FileRef::log(ID);
+    disk.remove(&id).unwrap();
+    disk.sync_dir(Dir::Log).unwrap();
+    let found = recover(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.trust, found.zab.last), (Trust::Trusted, z(1, 30)));
+    assert_eq!(read_all(&mut disk, &id), read_all(&mut disk, &FileRef::data(ID)));
+    // What lay below the mount point ends before the newest snapshot.
+    let mut disk = settled();
+    let zero = FileRef::data(storage::snapshot_name(Zxid::ZERO));
+    let bytes = read_all(&mut disk, &zero).unwrap().unwrap();
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 25))), &bytes);
+    for name in ["log.100000015", "zkctl.durable", "zkctl.segment", ID] {
+        disk.remove(&FileRef::log(name)).unwrap();
+    }
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+}
+
+/// An empty data directory beside a log directory that belongs to a database.
+#[test]
+fn a_lost_data_directory_is_no_first_start() {
+    let mut disk = SimDisk::new();
+    let mut other = settled();
+    let bytes = read_all(&mut other, &FileRef::log(ID)).unwrap().unwrap();
+    put(&mut disk, &FileRef::log(ID), &bytes);
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+    assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
+}
+
+/// A log that ends earlier than the history would be voted with.
+#[test]
+fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
+    let cut = |after, keeps_history| Batch {
+        lane: Lane::Log,
+        id: 1,
+        ops: vec![DiskOp::CutBehind { after, keeps_history }],
+    };
+    let make = || BadSector { disk: ordinary(), file: FileRef::log("log.10000000b"), at: 512 };
+    let mut disk = make();
+    let before = contents(&mut disk.disk);
+    let result = storage::execute(&mut disk, cut(z(1, 20), true)).result;
+    assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
+    assert_eq!(contents(&mut disk.disk), before, "nothing is changed");
+    assert!(storage::execute(&mut make(), cut(z(1, 20), false)).result.is_ok(), "a snapshot replaces it");
+    let mut disk = make();
+    assert!(storage::execute(&mut disk, cut(z(1, 11), true)).result.is_ok(), "what stays can be read");
+    // Whoever cuts has removed the mark of what was durable.
+    disk.remove(&FileRef::log("zkctl.durable")).unwrap();
+    assert_eq!(recover(&mut disk.disk, &OPTIONS).unwrap().zab.last, z(1, 11));
 }

@@ -57,9 +57,10 @@ fn is_quick(batch: &Batch) -> bool {
         }
         DiskOp::Sync(_) | DiskOp::SyncDir(_) | DiskOp::Rename { .. } | DiskOp::Remove(_) => true,
         DiskOp::Zero { .. }
-        | DiskOp::CutBehind(_)
+        | DiskOp::CutBehind { .. }
         | DiskOp::Recover(_)
-        | DiskOp::Initialise
+        | DiskOp::Initialise { .. }
+        | DiskOp::Settle { .. }
         | DiskOp::Distrust
         | DiskOp::Purge { .. } => false,
     })

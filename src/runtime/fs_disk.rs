@@ -106,14 +106,15 @@ impl FsDisk {
     }
 }
 
-/// Whether an error of reading tells that the bytes are lost: EIO; EUCLEAN and EBADMSG of file systems that
-/// verify what they read.
-fn is_medium_error(error: &io::Error) -> bool {
-    [Errno::IO, Errno::UCLEAN, Errno::BADMSG].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
-}
+/// What reading is called in errors.
+const READ: &str = "read";
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> DiskError {
-    DiskError::Io { what: format!("{what} {}", path.display()), why: error.to_string() }
+    // A bad sector: EIO; EUCLEAN and EBADMSG of file systems that verify what they read, when they open too.
+    let medium = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    let lost = what == READ && medium.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
+    let (what, why) = (format!("{what} {}", path.display()), error.to_string());
+    if lost { DiskError::Unreadable { what, why } } else { DiskError::Io { what, why } }
 }
 
 impl Disk for FsDisk {
@@ -140,19 +141,13 @@ impl Disk for FsDisk {
     }
 
     fn read(&mut self, file: &FileRef, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let read = self.with(file, "read", false, |f| {
+        self.with(file, READ, false, |f| {
             loop {
                 match f.read_at(buffer, offset) {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    // A bad sector, by any file system's name for it.
-                    Err(e) if is_medium_error(&e) => return Ok(Err(e)),
-                    other => return other.map(Ok),
+                    other => return other,
                 }
             }
-        })?;
-        read.map_err(|e| {
-            let what = format!("read {} at offset {offset}", self.path(file).display());
-            DiskError::Unreadable { what, why: e.to_string() }
         })
     }
 

@@ -91,6 +91,9 @@ impl Server {
             if self.take_over(now, session, timeout_ms, self.settings.me) {
                 return self.finish_handshake(now, conn, true);
             }
+            if self.service == Service::Standalone {
+                return self.refuse_alone(now, conn, session);
+            }
             return match self.behind_barrier(now, Behind::Handshake { conn, session, timeout_ms }) {
                 true => Verdict::Stay,
                 false => Verdict::Close("not leading any more"),
@@ -117,6 +120,15 @@ impl Server {
             return true;
         }
         alive && reign.tracker.set_owner(session, owner).is_ok()
+    }
+
+    /// What a standalone server answers for a session that it does not give: it needs nobody's word, and a
+    /// session that is closing is over with its closeSession (`deliver` tells its client).
+    fn refuse_alone(&mut self, now: Now, conn: ConnId, session: SessionId) -> Verdict {
+        match self.reign.as_ref().is_some_and(|r| r.tracker.is_tracked(session)) {
+            true => Verdict::Stay,
+            false => self.finish_handshake(now, conn, false),
+        }
     }
 
     /// Says something when a quorum has confirmed this leader, behind all that is proposed; false when this

@@ -154,6 +154,11 @@ impl SessionTracker {
         }
     }
 
+    /// Whether a session exists, closing or not.
+    pub fn is_tracked(&self, session: SessionId) -> bool {
+        self.sessions.contains(&session)
+    }
+
     /// Whether a session exists and is not closing.
     pub fn is_alive(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(|t| !t.closing)

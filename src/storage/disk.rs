@@ -6,6 +6,7 @@
 //! (Rebello et al., ATC'20).
 
 use super::cut;
+use super::identity;
 use super::purge;
 use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
 use crate::mutants::{self, Mutant};
@@ -161,13 +162,26 @@ pub enum DiskOp {
         bytes: Bytes,
     },
     /// Drop everything behind a zxid from logs and snapshots.
-    CutBehind(Zxid),
+    CutBehind {
+        /// The last that stays.
+        after: Zxid,
+        /// What stays is the history, up to there; else a snapshot replaces it.
+        keeps_history: bool,
+    },
     /// Read the database back.
     Recover(RecoveryOptions),
     /// Mark the database as not to be voted with; what a mark that is there tells is kept.
     Distrust,
     /// Make an empty directory a trusted, empty database.
-    Initialise,
+    Initialise {
+        /// For its number.
+        seed: u64,
+    },
+    /// Give both directories one number.
+    Settle {
+        /// For a new one.
+        seed: u64,
+    },
     /// Drop what no kept snapshot needs.
     Purge {
         /// How many snapshots to keep.
@@ -229,13 +243,17 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
         DiskOp::Rename { dir, from, to } => disk.rename(dir, &from, &to)?,
         DiskOp::Remove(file) => disk.remove(&file)?,
         DiskOp::Replace { file, bytes } => replace(disk, &file, &bytes)?,
-        DiskOp::CutBehind(zxid) => match cut::cut_behind(disk, zxid) {
+        DiskOp::CutBehind { after, keeps_history } => match cut::cut_behind(disk, after, keeps_history) {
             Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
             cut => cut?,
         },
         DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::reload(disk, &options)?))),
         DiskOp::Distrust => recovery::distrust(disk, &[])?,
-        DiskOp::Initialise => recovery::initialise(disk)?,
+        DiskOp::Initialise { seed } => {
+            recovery::initialise(disk)?;
+            identity::settle(disk, seed)?;
+        }
+        DiskOp::Settle { seed } => identity::settle(disk, seed)?,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
     }
     Ok(None)

@@ -1,28 +1,40 @@
-//! `zkctl.database`: one random number in both directories, which tells that they belong together.
+//! `zkctl.database`: one random number in both directories, which tells that they belong together, and how often
+//! the log directory was lost.
 //!
 //! A log directory that was wiped, or is not mounted, looks like that of a server which has just received a
-//! snapshot: without the number it would be believed that nothing was logged behind the newest snapshot. A name
-//! that Apache ignores. The log's copy is durable before the other one is written, so a crash leaves no
-//! directory that seems lost.
+//! snapshot: without the number it would be believed that nothing was logged behind the newest snapshot. When it
+//! was lost, the next one has a higher generation: the old one, mounted again, is no log of this database any
+//! more. A name that Apache ignores. The log's copy is durable before the other one is written.
 
-use super::disk::{Disk, DiskError, FileRef, replace};
+use super::disk::{Dir, Disk, DiskError, FileRef, replace};
+use super::log_reader::LogReader;
 use super::names;
-use super::recovery::{RecoveryError, read_small};
+use super::recovery::{LogDirectory, RecoveryError, RecoveryOptions, read_small};
 use crate::prng::Prng;
 
 /// The first word of the file.
 const MAGIC: &str = "zkctldb1";
 
-fn encode(id: u64) -> Vec<u8> {
-    let text = format!("{MAGIC} {id:016x}");
-    format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes())).into_bytes()
+/// A database, and which of its log directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Id {
+    number: u64,
+    generation: u32,
 }
 
-/// The number; `None` when the bytes are damaged.
-fn decode(bytes: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let id = u64::from_str_radix(text.get(MAGIC.len() + 1..MAGIC.len() + 17)?, 16).ok()?;
-    (encode(id) == bytes).then_some(id)
+impl Id {
+    fn encode(self) -> Vec<u8> {
+        let text = format!("{MAGIC} {:016x} {}", self.number, self.generation);
+        format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes())).into_bytes()
+    }
+
+    /// `None` when the bytes are damaged.
+    fn decode(bytes: &[u8]) -> Option<Id> {
+        let mut words = std::str::from_utf8(bytes).ok()?.split(' ').skip(1);
+        let number = u64::from_str_radix(words.next()?, 16).ok()?;
+        let id = Id { number, generation: words.next()?.parse().ok()? };
+        (id.encode() == bytes).then_some(id)
+    }
 }
 
 /// What one directory says.
@@ -30,42 +42,87 @@ fn decode(bytes: &[u8]) -> Option<u64> {
 enum Copy {
     Missing,
     Damaged,
-    Whole(u64),
+    Whole(Id),
 }
 
 fn read(disk: &mut dyn Disk, file: &FileRef) -> Result<Copy, DiskError> {
     Ok(match read_small(disk, file)? {
         None => Copy::Missing,
-        Some(bytes) => decode(&bytes).map_or(Copy::Damaged, Copy::Whole),
+        Some(bytes) => Id::decode(&bytes).map_or(Copy::Damaged, Copy::Whole),
     })
+}
+
+fn both(disk: &mut dyn Disk) -> Result<(Copy, Copy), DiskError> {
+    Ok((read(disk, &FileRef::data(names::DATABASE))?, read(disk, &FileRef::log(names::DATABASE))?))
 }
 
 /// Whether the two directories belong together, as far as they say.
 ///
 /// # Errors
-/// `LogDirectory` when the log directory is not the one that this database was used with.
-pub(super) fn check(disk: &mut dyn Disk) -> Result<(), DiskError> {
-    let data = read(disk, &FileRef::data(names::DATABASE))?;
-    let log = read(disk, &FileRef::log(names::DATABASE))?;
-    let other = match (data, log) {
-        (Copy::Whole(data), Copy::Whole(log)) if data != log => true,
-        (Copy::Whole(_) | Copy::Damaged, Copy::Missing) => false,
+/// `LogDirectory` when the log directory is not the one that this database was used with, or there is such a
+/// directory for an empty one.
+pub(super) fn check(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<(), DiskError> {
+    let what = match both(disk)? {
+        (Copy::Whole(data), Copy::Whole(log)) if data.number != log.number => LogDirectory::Another,
+        (Copy::Whole(data), Copy::Whole(log)) if log.generation < data.generation => LogDirectory::Older,
+        (Copy::Whole(_) | Copy::Damaged, Copy::Missing) if !was_moved(disk)? => LogDirectory::Lost,
+        (Copy::Missing, Copy::Whole(_)) if !options.may_begin && is_empty(disk)? => LogDirectory::DataLost,
         _ => return Ok(()),
     };
-    Err(RecoveryError::LogDirectory { other }.into())
+    Err(RecoveryError::LogDirectory(what).into())
+}
+
+/// Whether there is no database at all, nor leave to begin one.
+fn is_empty(disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    let logs = names::all(&disk.list(Dir::Log)?, "log");
+    let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    let initialize = FileRef { dir: Dir::Base, name: names::INITIALIZE.into() };
+    Ok(logs.is_empty() && snapshots.is_empty() && disk.len(&initialize)?.is_none())
+}
+
+/// Whether a log directory without a number holds what was logged behind the newest snapshot all the same: its
+/// files were moved by hand. What was there before under a mount point does not reach that far. Nothing is
+/// missing either where nothing was ever written.
+fn was_moved(disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    let logs = names::all(&disk.list(Dir::Log)?, "log");
+    let Some(newest) = names::all(&disk.list(Dir::Data)?, "snapshot").pop() else {
+        return Ok(logs.is_empty());
+    };
+    let Some(last) = logs.last() else { return Ok(false) };
+    if *last > newest {
+        return Ok(true);
+    }
+    let mut reader = LogReader::open(disk, FileRef::log(names::log_name(*last)))?;
+    let mut reached = None;
+    while let Some(record) = reader.next(disk)? {
+        reached = Some(record.zxid);
+    }
+    Ok(reached.is_some_and(|reached| reached >= newest))
 }
 
 /// Gives both directories the number that one has, or a new one made of `seed`.
 pub(super) fn settle(disk: &mut dyn Disk, seed: u64) -> Result<(), DiskError> {
-    // The log's first: see above.
-    let (log, data) = (FileRef::log(names::DATABASE), FileRef::data(names::DATABASE));
-    let id = match (read(disk, &log)?, read(disk, &data)?) {
-        (Copy::Whole(id), _) | (_, Copy::Whole(id)) => id,
-        _ => Prng::new(seed).next_u64(),
+    let id = match both(disk)? {
+        (_, Copy::Whole(id)) | (Copy::Whole(id), _) => id,
+        _ => Id { number: Prng::new(seed).next_u64(), generation: 1 },
     };
-    for file in [log, data] {
+    write(disk, id)
+}
+
+/// The log directory was lost, and everybody knows: from now on it is another one.
+pub(super) fn renew(disk: &mut dyn Disk, seed: u64) -> Result<(), DiskError> {
+    let id = match both(disk)? {
+        (Copy::Whole(id), _) => Id { generation: id.generation.saturating_add(1), ..id },
+        _ => Id { number: Prng::new(seed).next_u64(), generation: 1 },
+    };
+    write(disk, id)
+}
+
+fn write(disk: &mut dyn Disk, id: Id) -> Result<(), DiskError> {
+    // The log's first: a crash leaves no log directory that seems lost or older.
+    for file in [FileRef::log(names::DATABASE), FileRef::data(names::DATABASE)] {
         if read(disk, &file)? != Copy::Whole(id) {
-            replace(disk, &file, &encode(id))?;
+            replace(disk, &file, &id.encode())?;
         }
     }
     Ok(())
@@ -77,16 +134,17 @@ mod tests {
 
     #[test]
     fn a_damaged_number_is_none() {
-        let bytes = encode(0x0123_4567_89ab_cdef);
-        assert_eq!(bytes, b"zkctldb1 0123456789abcdef c5e9e0d9\n");
-        assert_eq!(decode(&bytes), Some(0x0123_4567_89ab_cdef));
+        let id = Id { number: 0x0123_4567_89ab_cdef, generation: 2 };
+        let bytes = id.encode();
+        assert!(bytes.starts_with(b"zkctldb1 0123456789abcdef 2 "));
+        assert_eq!(Id::decode(&bytes), Some(id));
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 1 << bit;
-                assert_eq!(decode(&damaged), None, "bit {bit} at {at}");
+                assert_eq!(Id::decode(&damaged), None, "bit {bit} at {at}");
             }
-            assert_eq!(decode(&bytes[..at]), None, "cut at {at}");
+            assert_eq!(Id::decode(&bytes[..at]), None, "cut at {at}");
         }
     }
 }

@@ -287,7 +287,7 @@ impl Storage {
             LogItem::AcceptedEpoch(epoch) => ops.push(epoch_file(names::ACCEPTED_EPOCH, epoch)),
             LogItem::CurrentEpoch(epoch) => ops.push(epoch_file(names::CURRENT_EPOCH, epoch)),
             LogItem::Truncate { to, reload } => {
-                self.cut(to, ops);
+                self.cut(to, true, ops);
                 if reload {
                     ops.push(DiskOp::Recover(self.options.recovery.clone()));
                 }
@@ -296,7 +296,7 @@ impl Storage {
                 if untrusted {
                     ops.push(DiskOp::Distrust);
                 }
-                self.cut(zxid, ops);
+                self.cut(zxid, false, ops);
                 let sink = self.incoming.take();
                 assert!(sink.is_some_and(|s| s.zxid() == zxid), "the snapshot that arrived is installed");
                 self.incoming_ready = false;
@@ -309,9 +309,10 @@ impl Storage {
                 }
                 ops.push(DiskOp::SyncDir(Dir::Data));
                 ops.push(received::remember(zxid));
+                ops.push(DiskOp::Settle { seed: self.options.recovery.seed });
                 self.count_from_snapshot();
             }
-            LogItem::Initialise => ops.push(DiskOp::Initialise),
+            LogItem::Initialise => ops.push(DiskOp::Initialise { seed: self.options.recovery.seed }),
             LogItem::Trust => {
                 ops.push(DiskOp::Remove(FileRef::data(names::UNTRUSTED)));
                 ops.push(DiskOp::SyncDir(Dir::Data));
@@ -320,7 +321,7 @@ impl Storage {
     }
 
     /// The mark goes first: below it damage would be taken for corruption.
-    fn cut(&mut self, to: Zxid, ops: &mut Vec<DiskOp>) {
+    fn cut(&mut self, after: Zxid, keeps_history: bool, ops: &mut Vec<DiskOp>) {
         self.log.close(ops);
         self.durable = None;
         self.marked = None;
@@ -331,7 +332,7 @@ impl Storage {
         }
         ops.push(DiskOp::Remove(FileRef::log(names::BEGUN)));
         ops.push(DiskOp::SyncDir(Dir::Log));
-        ops.push(DiskOp::CutBehind(to));
+        ops.push(DiskOp::CutBehind { after, keeps_history });
     }
 
     fn queue_mark(&mut self) {

@@ -15,7 +15,10 @@ pub(super) fn purge(disk: &mut dyn Disk, retain: usize) -> Result<(), DiskError>
         let Some(len) = disk.len(&file)? else { continue };
         let mut tail = [0; snapshot::END_MARK.len()];
         let from = len.saturating_sub(tail.len() as u64);
-        let read = disk.read(&file, from, &mut tail)?;
+        let read = match disk.read(&file, from, &mut tail) {
+            Err(DiskError::Unreadable { .. }) => 0,
+            read => read?,
+        };
         found.push((zxid, snapshot::is_complete(&tail[..read])));
     }
     let logs = names::all(&disk.list(Dir::Log)?, "log");

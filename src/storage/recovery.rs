@@ -86,17 +86,9 @@ pub enum RecoveryError {
         /// How far it was durable.
         offset: u64,
     },
-    /// The log directory is not the one that the data directory was used with.
-    #[error(
-        "{}: what was logged behind the newest snapshot is not here; mount or bring back the \
-         directory that dataLogDir named before. If its files were moved by hand, copy {} from the data \
-         directory to them; if they are lost, remove it there: this server then knows nothing behind its newest \
-         snapshot", log_directory(*.other), names::DATABASE
-    )]
-    LogDirectory {
-        /// It belongs to another database, and not to none.
-        other: bool,
-    },
+    /// Data directory and log directory do not belong together.
+    #[error("{0}; {advice}", advice = .0.advice())]
+    LogDirectory(LogDirectory),
     /// A record that no server would have written.
     #[error("{file}: the txn {zxid} cannot be applied: {why}")]
     Txn {
@@ -149,7 +141,7 @@ impl RecoveryError {
             }
             RecoveryError::NoSnapshot { why } => format!("no snapshot can be read ({why})"),
             RecoveryError::Missing { file, .. } => format!("{file}, the end of the log, is missing"),
-            RecoveryError::LogDirectory { other } => log_directory(*other).to_owned(),
+            RecoveryError::LogDirectory(what) => what.to_string(),
             RecoveryError::Unbridged { file, last } => {
                 format!("{file} cannot be read, and the log goes to {last} only before it")
             }
@@ -165,11 +157,40 @@ impl RecoveryError {
     }
 }
 
-fn log_directory(other: bool) -> &'static str {
-    match other {
-        true => "the log directory (dataLogDir) belongs to another database than the data directory",
-        false => {
-            "the log directory (dataLogDir) is not the one that this database was used with, or was wiped"
+/// How a log directory does not belong to its data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LogDirectory {
+    /// It has none of the log behind the newest snapshot.
+    #[error("the log directory (dataLogDir) was wiped, or is not the one that this database was used with")]
+    Lost,
+    /// It was lost once, and the database has been received anew since.
+    #[error("the log directory (dataLogDir) is an older one of this database, which went on without it")]
+    Older,
+    /// It is another database's.
+    #[error("the log directory (dataLogDir) belongs to another database than the data directory (dataDir)")]
+    Another,
+    /// There is a log directory, and nothing else.
+    #[error(
+        "the data directory (dataDir) is empty, and the log directory (dataLogDir) belongs to a database"
+    )]
+    DataLost,
+}
+
+impl LogDirectory {
+    fn advice(self) -> &'static str {
+        match self {
+            LogDirectory::Lost | LogDirectory::Older => {
+                "mount or bring back the one that was used last. If it is lost, and no other server has the \
+                 database: remove zkctl.database from both; this server then knows nothing behind its newest snapshot"
+            }
+            LogDirectory::Another => {
+                "set dataDir and dataLogDir to two that belong together, or move both away and let the server \
+                 synchronise from the others"
+            }
+            LogDirectory::DataLost => {
+                "mount or bring back the data directory. If it is lost, move the log directory away as well and let \
+                 the server synchronise from the others"
+            }
         }
     }
 }
@@ -260,16 +281,28 @@ impl Replay {
 
 /// Reads the database back when a server starts: what a crash left unfinished is removed.
 pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
-    remove_temporaries(disk)?;
     let recovered = begin(disk, options)?;
-    identity::settle(disk, options.seed)?;
+    settle(disk, options, &recovered)?;
     Ok(recovered)
 }
 
-/// Reads the database back if its two directories belong together.
+/// Reads the database back if its two directories belong together; what is another's is not touched.
 pub(super) fn begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
-    identity::check(disk)?;
+    identity::check(disk, options)?;
+    remove_temporaries(disk)?;
     reload(disk, options)
+}
+
+/// Both directories of a database have its number from now on; those of none get it with one.
+pub(super) fn settle(
+    disk: &mut dyn Disk,
+    options: &RecoveryOptions,
+    recovered: &Recovered,
+) -> Result<(), DiskError> {
+    match recovered.zab.trust {
+        Trust::New => Ok(()),
+        Trust::Trusted | Trust::Lost => identity::settle(disk, options.seed),
+    }
 }
 
 /// Reads the database back in a running server. Unfinished files are left alone: the other lane may be
@@ -358,6 +391,7 @@ pub(super) fn distrust(disk: &mut dyn Disk, why: &[u8]) -> Result<(), DiskError>
 
 /// Writes the snapshot of an empty tree, and takes Apache's mark away.
 pub fn initialise(disk: &mut dyn Disk) -> Result<(), DiskError> {
+    received::forget(disk)?;
     let mut tree = Tree::new(TreeOptions::default());
     let digest = tree.digest();
     let mut file = Vec::new();
@@ -400,12 +434,14 @@ fn load_newest(
     let received = received::last(disk)?.unwrap_or(Zxid::ZERO);
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
         if zxid < received {
-            // Nothing leads from there to what a leader sent.
             damaged.push(zxid);
-            notes.push(format!(
-                "{} is not used: it is older than the database that a leader sent at {received}",
-                names::snapshot_name(zxid)
-            ));
+            why = format!(
+                "{} is older than the database that a leader sent at {received}, and nothing leads from one to the \
+                 other; if it is a backup brought back on purpose, remove {}",
+                names::snapshot_name(zxid),
+                names::RECEIVED
+            );
+            notes.push(why.clone());
             continue;
         }
         let loaded = match load(disk, zxid, tree_options) {

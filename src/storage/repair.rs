@@ -9,7 +9,7 @@ use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY};
 use super::identity;
 use super::log_reader::LogReader;
 use super::names;
-use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
+use super::recovery::{self, LogDirectory, Recovered, RecoveryError, RecoveryOptions};
 use crate::format::txn_log;
 use crate::jute::Reader;
 use crate::wire::txn::TxnHeader;
@@ -29,6 +29,8 @@ struct Aside {
     front: Option<(FileRef, u64)>,
     /// The last txn in that beginning.
     last: Option<Zxid>,
+    /// The log directory is another one from now on.
+    renews: bool,
     /// The first that the log lost, when none of its segment is left.
     first: Option<Zxid>,
 }
@@ -38,13 +40,12 @@ struct Aside {
 /// # Errors
 /// What the disk says, and damage that setting aside does not mend.
 pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
-    recovery::remove_temporaries(disk)?;
     let mut notes = Vec::new();
     loop {
         let error = match recovery::begin(disk, options) {
             Ok(mut recovered) => match recovery::contradiction(disk)? {
                 None => {
-                    identity::settle(disk, options.seed)?;
+                    recovery::settle(disk, options, &recovered)?;
                     notes.append(&mut recovered.notes);
                     recovered.notes = notes;
                     return Ok(recovered);
@@ -55,10 +56,13 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
             Err(other) => return Err(other),
         };
         let aside = plan(disk, &error)?;
-        if aside.files.is_empty() {
+        if aside.files.is_empty() && !aside.renews {
             return Err(error.into());
         }
         notes.push(set_aside(disk, &error, &aside)?);
+        if aside.renews {
+            identity::renew(disk, options.seed)?;
+        }
     }
 }
 
@@ -70,12 +74,17 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
         RecoveryError::Missing { .. } => {
             Ok(Aside { files: vec![FileRef::log(names::DURABLE)], ..Aside::default() })
         }
-        // Its number: what is left is the newest snapshot, and nobody knows what was logged behind it.
-        RecoveryError::LogDirectory { other: false } => {
-            Ok(Aside { files: vec![FileRef::data(names::DATABASE)], ..Aside::default() })
+        // What is left is the newest snapshot, and nobody knows what was logged behind it.
+        RecoveryError::LogDirectory(LogDirectory::Lost | LogDirectory::DataLost) => {
+            Ok(Aside { renews: true, ..Aside::default() })
         }
-        // Another server's log is not ours to touch.
-        RecoveryError::LogDirectory { other: true } => Ok(Aside::default()),
+        RecoveryError::LogDirectory(LogDirectory::Older) => {
+            let mut files = segments_from(disk, Zxid::ZERO)?;
+            files.push(FileRef::log(names::DATABASE));
+            Ok(Aside { files, renews: true, ..Aside::default() })
+        }
+        // Another database's log is not ours to touch.
+        RecoveryError::LogDirectory(LogDirectory::Another) => Ok(Aside::default()),
         RecoveryError::Unbridged { last, .. } => behind(disk, *last),
         // No damage of this disk: a txn of a newer server, a snapshot of Apache's that lacks an ACL. Every
         // member finds the same, and if all moved it away nobody would be trusted. So it is refused.
@@ -85,6 +94,9 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
         RecoveryError::NoSnapshot { .. } => {
             let mut files = segments_from(disk, Zxid::ZERO)?;
             files.extend(snapshots_behind(disk, None)?);
+            // It speaks of them.
+            let received = FileRef::data(names::RECEIVED);
+            files.extend(disk.len(&received)?.map(|_| received));
             Ok(Aside { files, first: Some(Zxid::ZERO), ..Aside::default() })
         }
         RecoveryError::Epoch { file, .. } => {
@@ -218,6 +230,9 @@ fn describe(disk: &mut dyn Disk, error: &RecoveryError, aside: &Aside) -> Result
         (None, Some(first)) => format!("; lost are the zxids from {first}{end}"),
         (None, None) => String::new(),
     };
+    if aside.files.is_empty() {
+        return Ok(error.damage() + &lost);
+    }
     let names: Vec<_> = aside.files.iter().map(|f| f.name.as_str()).collect();
     Ok(format!("{}{lost}. Set aside: {} (as {}*)", error.damage(), names.join(", "), names::DAMAGED))
 }

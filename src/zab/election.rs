@@ -174,7 +174,22 @@ impl Election {
     /// `validVoter`: only a voter of our list may lead. While a voter is being converted, votes for it go round
     /// as long as somebody is left who heard them, and it would be elected without being a voter itself.
     fn may_lead(&self, leader: Sid) -> bool {
-        self.setup.quorum.is_voter(leader)
+        self.setup.quorum.is_voter(leader) && !self.observing.contains(&leader)
+    }
+
+    /// Whether we vote for somebody else who has said nothing in this round. With equal lists a majority elects
+    /// it all the same, and looks again when it does not lead; with unequal ones neither may happen.
+    fn candidate_is_silent(&self) -> bool {
+        self.is_voter() && self.vote.leader != self.setup.me && !self.votes.contains_key(&self.vote.leader)
+    }
+
+    /// Takes the vote back: in another round, or it would come back from whoever heard it.
+    fn begin_round(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        self.round += 1;
+        self.votes.clear();
+        self.vote = self.own_vote();
+        self.settle_until = None;
+        self.broadcast(now, steps);
     }
 
     fn own_vote(&self) -> Vote {
@@ -375,6 +390,9 @@ impl Election {
         self.early.remove(&from);
         if self.observing.insert(from) {
             self.votes.remove(&from);
+            if self.looking && self.is_voter() && self.vote.leader == from {
+                self.begin_round(now, steps);
+            }
             self.count(now, steps);
         }
     }
@@ -504,6 +522,9 @@ impl Election {
                 self.early_resend = EarlyResend::Done;
             } else {
                 self.early_resend = EarlyResend::None;
+                if self.resend_every == self.setup.resend_ms.1 && self.candidate_is_silent() {
+                    self.begin_round(now, steps);
+                }
                 self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
             }
             for voter in self.others() {
@@ -560,7 +581,11 @@ mod tests {
     }
 
     fn election(me: i64) -> Election {
-        let quorum = Majority::new((1..=3).map(Sid).collect());
+        election_of(3, me)
+    }
+
+    fn election_of(voters: i64, me: i64) -> Election {
+        let quorum = Majority::new((1..=voters).map(Sid).collect());
         let setup =
             Setup { me: Sid(me), quorum, config: String::new(), settle_ms: 200, resend_ms: (200, 60_000) };
         let mut election = Election::new(setup);
@@ -656,6 +681,36 @@ mod tests {
         assert_eq!(hear(&mut fourth, says(1, 3, 30, 1)), None);
         assert_eq!(hear(&mut fourth, says(2, 3, 30, 1)), None);
         assert_eq!(hear(&mut fourth, says(3, 3, 30, 1)), Some(Sid(3)), "it finds the leader of the others");
+    }
+
+    /// A vote for who is being converted, or is gone, would keep those who hold it out of everybody's majority as
+    /// long as lists differ: they ignore each other's rounds.
+    #[test]
+    fn a_vote_for_who_cannot_lead_is_taken_back() {
+        let observes = |(from, said): (Sid, Notification)| {
+            let config = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\n".to_owned();
+            (from, Notification { config, ..said })
+        };
+        let mut first = election(1);
+        hear(&mut first, says(2, 3, 30, 4));
+        assert_eq!((first.vote().leader, first.round), (Sid(3), 4));
+        hear(&mut first, observes(says(3, 3, 30, 1)));
+        assert_eq!((first.vote().leader, first.round), (Sid(1), 5), "at once when it says so");
+        hear(&mut first, says(2, 3, 30, 5));
+        assert_eq!(first.vote().leader, Sid(1), "and not again");
+
+        let mut first = election_of(5, 1);
+        hear(&mut first, says(2, 3, 30, 4));
+        let mut now = Millis(2);
+        for _ in 0..20 {
+            if first.vote().leader == Sid(1) || !first.looking {
+                break;
+            }
+            now = first.next_deadline().unwrap();
+            first.on_tick(now, &mut Vec::new());
+        }
+        assert_eq!((first.vote().leader, first.round), (Sid(1), 5), "after the longest interval");
+        assert!(now > Millis(60_000), "{now:?}");
     }
 
     #[test]

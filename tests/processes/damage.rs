@@ -105,7 +105,7 @@ fn a_lost_log_directory_is_not_voted_with() {
     }
     let ended = server.start_in_vain();
     assert_eq!(ended.code, Some(exit_code::DAMAGED.into()), "{}", ended.said);
-    assert!(ended.refusal().contains("copy zkctl.database"), "{}", ended.said);
+    assert!(ended.refusal().contains("remove zkctl.database"), "{}", ended.said);
     fs::remove_file(server.database().join("zkctl.database")).unwrap();
     server.start();
     server.wait_serving();

@@ -80,6 +80,16 @@ fn a_session_is_over_once_its_end_is_decided() {
     assert_eq!((answer.session, answer.timeout_ms), (0, 0), "the session is over");
 }
 
+#[test]
+fn a_server_alone_says_at_once_what_is_over() {
+    let ensemble = Ensemble::standalone("session-alone", "tickTime=200\n");
+    let server = &ensemble.servers[0];
+    let session = attach(server.address(), &Session(0, [0; 16])).unwrap();
+    assert_eq!(attach(server.address(), &session).unwrap().0, session.0, "it goes on");
+    until("it expires", || (server.metric("zk_stale_sessions_expired")? == "1").then_some(()));
+    assert_eq!(attach(server.address(), &session).unwrap().0, 0, "it is over");
+}
+
 /// Seed 22901 of the simulator: a leader without its quorum said that a session was over whose end it had only
 /// proposed, and its successor gave the session back.
 #[test]
