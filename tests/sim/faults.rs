@@ -4,7 +4,7 @@
 //! else that is drawn here, which is what the minimiser stands on.
 
 use crate::budget;
-use crate::disk::DiskFault;
+use crate::disk::{DiskFault, Fuse, Kind};
 use crate::invariants::Check;
 use crate::world::{Happening, World};
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ impl Faults {
     }
 
     /// Whether a fault of a kind happens now, and the chance of its own that decides its details.
-    fn draw(&mut self, every: u64) -> Option<Prng> {
+    pub(crate) fn draw(&mut self, every: u64) -> Option<Prng> {
         if every == 0 || !self.prng.chance(1, every) {
             return None;
         }
@@ -47,13 +47,8 @@ impl World {
         if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some() {
             self.heal_cuts();
         }
-        if let Some(mut prng) = self.chances.draw(2000)
-            && !self.wires.is_empty()
-        {
-            let nth = prng.below(self.wires.len() as u64) as usize;
-            let id = *self.wires.keys().nth(nth).unwrap();
-            self.count("reset");
-            self.reset_wire(id)?;
+        if let Some(mut prng) = self.chances.draw(options.reset_every) {
+            self.reset_one(&mut prng)?;
         }
         if let Some(mut prng) = self.chances.draw(options.pause_every) {
             self.pause(&mut prng);
@@ -85,13 +80,29 @@ impl World {
         *self.nodes.keys().nth(nth).unwrap()
     }
 
+    fn leads(&self, sid: u64) -> bool {
+        self.nodes[&sid].server.as_ref().is_some_and(|s| s.zab().reign().is_some())
+    }
+
+    /// Who crashes: all, some, whoever leads, or just one.
+    fn victims(&self, prng: &mut Prng) -> Vec<u64> {
+        let all = || self.nodes.keys().copied();
+        let leads = |sid: &u64| self.leads(*sid);
+        let victims: Vec<u64> = match prng.below(12) {
+            0 => all().collect(),
+            1 => all().filter(|_| prng.chance(1, 2)).collect(),
+            2..=4 => all().filter(leads).collect(),
+            _ => Vec::new(),
+        };
+        if victims.is_empty() { vec![self.any_server(prng)] } else { victims }
+    }
+
     fn crash(&mut self, prng: &mut Prng) {
-        let all = prng.chance(1, 12);
         let power = self.options.power_cuts && prng.chance(1, 2);
-        let victims = if all { self.nodes.keys().copied().collect() } else { vec![self.any_server(prng)] };
-        for sid in victims {
-            if power && !all && prng.chance(1, 2) {
-                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(prng.below(12));
+        for sid in self.victims(prng) {
+            if power && prng.chance(1, 2) {
+                let fuse = Fuse { behind: Kind::draw(prng), left: prng.below(12) };
+                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(fuse);
                 continue;
             }
             if self.nodes[&sid].server.is_some() {
@@ -105,7 +116,11 @@ impl World {
     }
 
     fn cut(&mut self, prng: &mut Prng) {
-        let (a, b) = (self.any_server(prng), self.any_server(prng));
+        let (mut a, b) = (self.any_server(prng), self.any_server(prng));
+        let leader = self.nodes.keys().copied().find(|sid| self.leads(*sid));
+        if let Some(leader) = leader.filter(|_| prng.chance(1, 3)) {
+            a = leader;
+        }
         let mut new = vec![(a, b)];
         match prng.below(4) {
             0 => new.push((b, a)),
@@ -149,11 +164,13 @@ impl World {
     fn break_disk(&mut self, prng: &mut Prng) {
         let sid = self.any_server(prng);
         let (kind, name) = match prng.below(3) {
-            0 => (DiskFault::Error, "disk error"),
+            0 => (DiskFault::Error(Kind::draw(prng)), "disk error"),
             1 => (DiskFault::Full, "disk full"),
             _ => (DiskFault::Sync, "failed fsync"),
         };
-        self.nodes.get_mut(&sid).unwrap().disk.fault = Some((prng.below(20), kind));
+        // What is rare is hit soon, or never.
+        let soon = matches!(kind, DiskFault::Error(Some(_)));
+        self.nodes.get_mut(&sid).unwrap().disk.fault = Some((prng.below(if soon { 2 } else { 20 }), kind));
         self.count(name);
     }
 

@@ -17,6 +17,7 @@ use zkctl::server::{Action, Event, Level, PeerPort, ProcessFacts, Server, Server
 use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
 use zkctl::zab;
+use zkctl::zxid::Zxid;
 
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -52,6 +53,15 @@ pub(crate) struct Node {
     listed: bool,
     /// It lost memory that was durable, once.
     pub(crate) damaged: bool,
+}
+
+impl Node {
+    /// Where what its disk is being told cuts the history.
+    fn cut_under_way(&self) -> Option<Zxid> {
+        let ops = self.lanes.get(&Lane::Log).into_iter().flatten().flat_map(|(batch, _)| &batch.ops);
+        let cuts = ops.filter_map(|op| if let DiskOp::CutBehind(to) = op { Some(*to) } else { None });
+        cuts.min()
+    }
 }
 
 struct Conn {
@@ -229,7 +239,9 @@ impl World {
         self.hash(&id.to_be_bytes());
         self.events += 1;
         if let Some(until) = self.asleep(&happening) {
-            self.at(until, happening);
+            // What waited for it is taken in any order, but for the order within a connection.
+            let late = self.prng.below(5);
+            self.at(until + late, happening);
             return Ok(true);
         }
         match happening {
@@ -271,6 +283,7 @@ impl World {
         let wide = |all: Vec<u64>| all.into_iter().map(|n| n as i64);
         let base = settings(sid as i64, wide(listed.collect()), wide(voters), self.recovery(sid));
         Settings {
+            slice: self.options.slice,
             began_wall_ms: 1_000_000 + self.now as i64,
             storage: StorageOptions {
                 snap_count: self.options.snap_count,
@@ -280,7 +293,13 @@ impl World {
                 seed: sid + self.now,
                 ..base.storage
             },
-            zab: zab::Config { window: self.options.window, ..base.zab },
+            zab: zab::Config {
+                window: self.options.window,
+                counter_max: self.options.counter_max,
+                init_limit: self.options.limits.0,
+                sync_limit: self.options.limits.1,
+                ..base.zab
+            },
             ..base
         }
     }
@@ -318,7 +337,7 @@ impl World {
         };
         let recovered = match recovered {
             Ok(recovered) => recovered,
-            Err(_) if node.disk.erred && !node.disk.dead => {
+            Err(e) if node.disk.explains(&e.to_string()) => {
                 node.disk.kill();
                 self.count("disk failed while starting");
                 self.after(50, Happening::Start(sid));
@@ -344,11 +363,12 @@ impl World {
         node.listening = false;
         let trust = recovered.zab.trust;
         let last = recovered.zab.last;
+        let notes = recovered.notes.join("; ");
         let mut server = Server::new(ServerParts { settings, recovered });
         let mut actions = Vec::new();
         server.start(self.clock(sid), &mut actions);
         self.nodes.get_mut(&sid).unwrap().server = Some(server);
-        self.note(format!("{sid} starts at {last}, {trust:?}"));
+        self.note(format!("{sid} starts at {last}, {trust:?} {notes}"));
         self.carry_out(sid, actions)?;
         self.settle(sid)
     }
@@ -382,6 +402,7 @@ impl World {
             sid,
             life: node.life,
             server,
+            cutting: node.cut_under_way().is_some(),
             voters: &self.options.voters_of(sid, node.listed),
             now: (self.now - node.began, node.rate),
             contacts: &self.contacts,
@@ -431,7 +452,7 @@ impl World {
                 Action::Log(_, text) => self.note(format!("{sid} {text}")),
                 Action::Exit { code, reason } => {
                     let node = &self.nodes[&sid];
-                    if node.disk.dead || node.disk.erred || (node.stopping && code == 0) {
+                    if node.disk.dead || node.disk.explains(&reason) || (node.stopping && code == 0) {
                         let power = node.disk.dead;
                         self.stop(sid, power);
                     } else {
@@ -452,13 +473,18 @@ impl World {
         let node = self.nodes.get_mut(&sid).unwrap();
         let queue = node.lanes.get_mut(&lane).unwrap();
         queue.push_back((batch, ops));
-        if queue.len() == 1 {
+        let first = queue.len() == 1;
+        if let Some(to) = node.cut_under_way() {
+            self.invariants.memory.cut(sid, to);
+        }
+        if first {
             self.schedule_disk(sid, life, lane);
         }
     }
 
     fn schedule_disk(&mut self, sid: u64, life: u64, lane: Lane) {
-        let slow = self.options.slow_disk && !self.healed && self.prng.chance(1, 20);
+        let rate = if self.healed { 0 } else { self.options.slow_disk };
+        let slow = rate > 0 && self.prng.chance(1, rate);
         let delay = match slow {
             true if self.prng.chance(1, 20) => self.prng.between(400, 3000),
             true => self.prng.between(10, 400),
@@ -504,7 +530,11 @@ impl World {
         if !self.nodes[&sid].lanes[&lane].is_empty() {
             self.schedule_disk(sid, life, lane);
         }
-        self.give(sid, Event::Disk(done))
+        self.give(sid, Event::Disk(done))?;
+        if failed && self.nodes[&sid].server.is_some() {
+            return Err(format!("FailStop: {sid} goes on though its disk failed"));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
@@ -661,7 +691,7 @@ impl World {
         }
         self.note(format!("{sid} is stopped, power cut: {power}"));
         let silently = self.options.half_open && !self.healed && prng.chance(1, 3);
-        self.end_links_of(sid, silently);
+        self.end_links_of(sid, silently, &mut prng);
         let gone: Vec<u64> = self.conns.iter().filter(|(_, c)| c.node == sid).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(c) = self.conns.get_mut(&id) {
