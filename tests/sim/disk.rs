@@ -206,6 +206,22 @@ impl SimDisk {
         }
     }
 
+    /// What a power cut now would leave for certain: what is synced, under the names that are.
+    pub(crate) fn surviving(&self) -> SimDisk {
+        let mut left = SimDisk::new();
+        for (dir, directory) in &self.dirs {
+            for (name, id) in &directory.durable {
+                let synced = &self.files[id].synced;
+                left.files.insert(*id, File { synced: synced.clone(), now: synced.clone(), lost: false });
+                let names = left.dir(*dir);
+                names.durable.insert(name.clone(), *id);
+                names.now.insert(name.clone(), *id);
+            }
+        }
+        left.next_file = self.next_file;
+        left
+    }
+
     /// The process dies, the machine does not: the page cache survives.
     pub(crate) fn kill(&mut self) {
         self.restart();

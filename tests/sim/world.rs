@@ -56,6 +56,15 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The end of what a power cut would leave for certain, read back from its bytes.
+    fn surviving(&self, options: &RecoveryOptions) -> Option<Zxid> {
+        if self.damaged || self.disk.dead || self.disk.erred.is_some() || self.cut_under_way().is_some() {
+            return None;
+        }
+        let recovered = storage::recover(&mut self.disk.surviving(), options);
+        Some(recovered.map_or(Zxid::ZERO, |r| r.zab.last))
+    }
+
     /// Where what its disk is being told cuts the history.
     fn cut_under_way(&self) -> Option<Zxid> {
         let ops = self.lanes.get(&Lane::Log).into_iter().flatten().flat_map(|(batch, _)| &batch.ops);
@@ -398,7 +407,9 @@ impl World {
         }
         let node = &self.nodes[&sid];
         let server = node.server.as_ref().unwrap();
+        let (nodes, options) = (&self.nodes, self.recovery(sid));
         let seen = Seen {
+            surviving: &|of| nodes[&of].surviving(&options),
             sid,
             life: node.life,
             server,

@@ -24,6 +24,7 @@ use durable_memory::DurableMemory;
 use sequence::Sequence;
 use std::collections::BTreeMap;
 use zkctl::server::Server;
+use zkctl::zxid::Zxid;
 
 pub(crate) type Check = Result<(), String>;
 
@@ -35,6 +36,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) server: &'a Server,
     /// Its disk is dropping what lies behind some point.
     pub(crate) cutting: bool,
+    /// How far a server's history would reach behind a power cut now, by the bytes of its disk; `None` if that
+    /// cannot be asked: it is being cut, or was damaged.
+    pub(crate) surviving: &'a dyn Fn(u64) -> Option<Zxid>,
     /// Who votes by its own list.
     pub(crate) voters: &'a [u64],
     /// Time since it started, by ours, and its clock's milliseconds in a thousand of ours.
@@ -54,6 +58,9 @@ pub(crate) struct Contact {
     /// What the session was promised, in milliseconds.
     pub(crate) timeout: u64,
 }
+
+/// One in so many decisions and deliveries is looked for in the bytes of the disks: reading them back is dear.
+const SAMPLE: u64 = 40;
 
 pub(crate) trait Invariant {
     /// What a violation is called.
