@@ -6,10 +6,11 @@
 use crate::budget;
 use crate::disk::{DiskFault, Fuse, Kind};
 use crate::invariants::Check;
-use crate::world::{Happening, World};
+use crate::world::{Happening, Node, World};
 use std::collections::BTreeSet;
 use zkctl::prng::Prng;
 use zkctl::server::Event;
+use zkctl::zab::Service;
 
 /// When faults happen, and which do not.
 pub(crate) struct Faults {
@@ -59,6 +60,17 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.restart_every) {
             self.restart(&mut prng)?;
         }
+        if let Some(mut prng) = self.chances.draw(if options.rolling { 1500 } else { 0 })
+            && self.rolling.is_empty()
+        {
+            let mut order: Vec<u64> = self.nodes.keys().copied().collect();
+            for last in (1..order.len()).rev() {
+                order.swap(last, prng.below(last as u64 + 1) as usize);
+            }
+            self.count("rolling restart");
+            self.rolling = order.into();
+        }
+        self.roll()?;
         if let Some(mut prng) = self.chances.draw(if options.rot { 200 } else { 0 }) {
             self.rot(&mut prng);
         }
@@ -82,6 +94,13 @@ impl World {
 
     fn leads(&self, sid: u64) -> bool {
         self.nodes[&sid].server.as_ref().is_some_and(|s| s.zab().reign().is_some())
+    }
+
+    /// Whoever leads, one time in three, if anybody does.
+    fn any_or_leader(&self, prng: &mut Prng) -> u64 {
+        let leader = self.nodes.keys().copied().find(|sid| self.leads(*sid));
+        let any = self.any_server(prng);
+        leader.filter(|_| prng.chance(1, 3)).unwrap_or(any)
     }
 
     /// Who crashes: all, some, whoever leads, or just one.
@@ -116,29 +135,35 @@ impl World {
     }
 
     fn cut(&mut self, prng: &mut Prng) {
-        let (mut a, b) = (self.any_server(prng), self.any_server(prng));
-        let leader = self.nodes.keys().copied().find(|sid| self.leads(*sid));
-        if let Some(leader) = leader.filter(|_| prng.chance(1, 3)) {
-            a = leader;
+        let (a, b) = (self.any_or_leader(prng), self.any_server(prng));
+        let hears_nobody = || self.nodes.keys().map(|c| (*c, a));
+        let is_unheard = || self.nodes.keys().map(|c| (a, *c));
+        let (now, later) = match prng.below(6) {
+            0 => (vec![(a, b)], vec![]),
+            1 => (vec![(a, b), (b, a)], vec![]),
+            2 => (hears_nobody().chain(is_unheard()).collect(), vec![]),
+            3 => (hears_nobody().collect(), vec![]),
+            4 => (is_unheard().collect(), vec![]),
+            // One way first: the one side waits for longer than the other.
+            _ => (is_unheard().collect(), hears_nobody().collect::<Vec<_>>()),
+        };
+        self.cut_links(now);
+        if !later.is_empty() {
+            self.after(prng.between(50, 4000), Happening::Cut(later));
+        } else if prng.chance(1, 2) {
+            self.after(prng.between(5, 300), Happening::HealCuts);
         }
-        let mut new = vec![(a, b)];
-        match prng.below(4) {
-            0 => new.push((b, a)),
-            // Somebody hears nobody, or nobody hears somebody, or neither.
-            1 => new = self.nodes.keys().flat_map(|c| [(a, *c), (*c, a)]).collect(),
-            2 => new = self.nodes.keys().map(|c| (*c, a)).collect(),
-            _ => {}
-        }
+    }
+
+    /// Nothing arrives any more from the first of each pair at the second.
+    pub(crate) fn cut_links(&mut self, mut new: Vec<(u64, u64)>) {
         new.retain(|(from, to)| from != to);
-        if new.is_empty() {
+        if self.healed || new.is_empty() {
             return;
         }
         self.count("cut");
         self.note(format!("cut {new:?}"));
         self.cuts.extend(new);
-        if prng.chance(1, 2) {
-            self.after(prng.between(5, 300), Happening::HealCuts);
-        }
     }
 
     pub(crate) fn heal_cuts(&mut self) {
@@ -150,7 +175,7 @@ impl World {
 
     /// A server stops for a while and does not know it.
     fn pause(&mut self, prng: &mut Prng) {
-        let sid = self.any_server(prng);
+        let sid = self.any_or_leader(prng);
         let length = if prng.chance(1, 2) { prng.between(10, 300) } else { prng.between(300, 6000) };
         let until = self.now + length;
         let node = self.nodes.get_mut(&sid).unwrap();
@@ -184,6 +209,17 @@ impl World {
         node.stopping = true;
         node.knows = prng.chance(1, 2);
         self.count("orderly restart");
+        self.give(sid, Event::Stop)
+    }
+
+    /// The next server of a rolling restart is stopped in order when all serve.
+    fn roll(&mut self) -> Check {
+        let serves = |n: &Node| n.server.as_ref().is_some_and(|s| s.service() != Service::Down);
+        if self.rolling.is_empty() || !self.nodes.values().all(|n| serves(n) && !n.stopping) {
+            return Ok(());
+        }
+        let Some(sid) = self.rolling.pop_front() else { return Ok(()) };
+        self.nodes.get_mut(&sid).unwrap().stopping = true;
         self.give(sid, Event::Stop)
     }
 

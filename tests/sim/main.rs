@@ -28,7 +28,7 @@ mod options;
 mod ranges;
 mod world;
 
-use invariants::{convergence, nothing_lost};
+use invariants::{convergence, no_growth, nothing_lost};
 use minimise::Cut;
 use options::Newcomer;
 use ranges::range;
@@ -85,6 +85,10 @@ fn drive(world: &mut World) -> Result<(), String> {
         return Err("Sessions: a client that kept its session alive lost it".into());
     }
     until(world, "the servers do not stay equal", convergence::is_equal)?;
+    if world.options.clients_go {
+        world.clients_go()?;
+        until(world, "what clients left behind stays", no_growth::holds)?;
+    }
     nothing_lost::check(world)
 }
 

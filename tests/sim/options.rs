@@ -23,6 +23,10 @@ pub(crate) struct Options {
     pub(crate) reset_every: u64,
     /// Bytes between two ends of links, on average: what is long is likelier to be cut short; 0 is none.
     pub(crate) reset_bytes: u64,
+    /// All servers are restarted, one after the other has come back, in any order.
+    pub(crate) rolling: bool,
+    /// At last all clients go away, and nothing may be left of them.
+    pub(crate) clients_go: bool,
     pub(crate) power_cuts: bool,
     pub(crate) wipes: bool,
     /// Bytes that were durable change on a stopped server.
@@ -84,6 +88,8 @@ impl Options {
             restart_every: if converted.is_some() { 400 } else { one_of(prng, &[0, 0, 500, 2000]) },
             reset_every: one_of(prng, &[100, 2000, 2000, 2000]),
             reset_bytes: one_of(prng, &[0, 0, 0, 3000, 30_000]),
+            rolling: prng.chance(1, 8),
+            clients_go: prng.chance(1, 6),
             power_cuts: prng.chance(2, 3),
             wipes: prng.chance(1, 4),
             rot: prng.chance(1, 4),

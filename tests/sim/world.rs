@@ -29,6 +29,7 @@ pub(crate) enum Happening {
     Client(u64),
     ClientBytes { client: u64, conn: u64, to_server: bool },
     HealCuts,
+    Cut(Vec<(u64, u64)>),
 }
 
 pub(crate) struct Node {
@@ -96,6 +97,10 @@ pub(crate) struct World {
     pub(crate) cuts: BTreeSet<(u64, u64)>,
     /// What goes wrong, and when.
     pub(crate) chances: Faults,
+    /// Who is still to be restarted, one by one.
+    pub(crate) rolling: VecDeque<u64>,
+    /// The clients have gone away for good.
+    gone: bool,
     /// Clients only keep their sessions alive.
     pub(crate) quiet: bool,
     /// When the leader that a session's client is connected to last heard of it.
@@ -150,6 +155,8 @@ impl World {
             next_id: 1000,
             cuts: BTreeSet::new(),
             chances,
+            rolling: VecDeque::new(),
+            gone: false,
             quiet: false,
             contacts: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -264,6 +271,7 @@ impl World {
                 self.client_bytes(client, conn, to_server)?
             }
             Happening::HealCuts => self.heal_cuts(),
+            Happening::Cut(links) => self.cut_links(links),
         }
         Ok(true)
     }
@@ -559,7 +567,19 @@ impl World {
 
     // --- clients ---
 
+    /// All clients go away without a word.
+    pub(crate) fn clients_go(&mut self) -> Check {
+        self.gone = true;
+        for conn in self.conns.keys().copied().collect::<Vec<_>>() {
+            self.drop_conn(conn, true)?;
+        }
+        Ok(())
+    }
+
     fn client_turn(&mut self, id: u64) -> Check {
+        if self.gone {
+            return Ok(());
+        }
         let mut pause = self.prng.between(1, 120);
         let client = &self.clients[&id];
         if self.options.naps && !self.healed && self.prng.chance(1, 60) {
