@@ -46,6 +46,8 @@ pub const CLIENT_OUT_BYTES_MAX: usize = 4 << 20;
 /// The largest answer to a multiRead: a few bytes may ask for the same megabyte thousands of times. No
 /// client's own limit lets so much in.
 pub const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one slice of a snapshot or a SNAP stream: about a millisecond's work.
+pub const SNAPSHOT_SLICE: usize = 512 << 10;
 /// Bytes queued for a peer beyond which SNAP transfers pause.
 pub const PEER_OUT_BYTES_PAUSE: usize = 4 << 20;
 /// Bytes queued for a learner beyond which it is cut off: it will synchronise again.

@@ -67,7 +67,7 @@ mutants! {
     FirstSnapshotEndsNew = "first_snapshot_ends_new" from "zkctl, found by the simulator",
     /// An epoch is promised in memory only.
     AcceptedEpochNotWritten = "accepted_epoch_not_written" from "ZOOKEEPER-1653, -2307",
-    /// A promise that was made in an earlier attempt counts again.
+    /// A promise that was made to another leader counts again: the new epoch is chosen by the leader's own alone.
     PromiseCountedTwice = "promise_counted_twice" from "Zab, one leader per epoch",
     /// A leader does not wait for a quorum of ACKEPOCHs.
     PromisesNotAwaited = "promises_not_awaited" from "Zab, one leader per epoch",

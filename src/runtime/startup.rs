@@ -12,6 +12,7 @@ use crate::limits;
 use crate::server::{ConfFacts, PeerAddress, ServerParts, Settings, VERSION};
 use crate::storage::{self, DiskError, Recovered, RecoveryOptions, StorageOptions};
 use crate::zab;
+use crate::zxid::Zxid;
 use mio::Waker;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -348,8 +349,7 @@ pub(super) fn server_parts(
 ) -> ServerParts {
     let me = config.my_sid.unwrap_or(Sid(0));
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-    let text = config.members.to_dynamic_text();
-    let version = config.members.version as i64;
+    let (text, version) = (config.members.to_dynamic_text(), config.members.version as i64);
     let zab = zab::Config {
         me,
         quorum: zab::Majority::new(config.members.voters().map(|m| m.sid).collect()),
@@ -362,6 +362,7 @@ pub(super) fn server_parts(
         settle_ms: 200,
         resend_ms: limits::NOTIFICATION_MS,
         window: (limits::COMMITTED_WINDOW_TXNS, limits::COMMITTED_WINDOW_BYTES),
+        counter_max: Zxid::COUNTER_MAX,
     };
     let storage = StorageOptions {
         snap_count: config.snap_count,
@@ -384,6 +385,7 @@ pub(super) fn server_parts(
         outstanding_max: config.global_outstanding as usize,
         sessionless_ms: config.sessionless_ms,
         frame_max: config.jute_max_buffer as usize,
+        slice: limits::SNAPSHOT_SLICE,
         txn_max: (config.jute_max_buffer as usize + config.jute_extra as usize).min(limits::RECORD_BYTES_MAX),
         leader_serves: config.leader_serves,
         rules: AuthRules {

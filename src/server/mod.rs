@@ -464,6 +464,25 @@ impl Server {
         &self.stats
     }
 
+    /// What is kept on behalf of clients, by its name: all of it goes with their connections and sessions.
+    pub fn kept_for_clients(&self) -> [(&'static str, usize); 12] {
+        let reign = self.reign.as_ref();
+        [
+            ("sessions", self.sessions.len()),
+            ("tracked sessions", reign.map_or(0, |r| r.tracker.len())),
+            ("ephemerals", self.tree.ephemeral_count()),
+            ("connections", self.clients.len()),
+            ("connections by session", self.by_session.len()),
+            ("addresses", self.per_ip.len()),
+            ("watches", self.watches.watch_count()),
+            ("watched paths", self.watches.path_count()),
+            ("requests", self.outstanding),
+            ("barriers", reign.map_or(0, |r| r.barriers.len())),
+            ("syncs of a learner", self.tenure.syncs.len()),
+            ("sessions asked about", self.tenure.revalidations.len()),
+        ]
+    }
+
     /// The replicated sessions, for tests and invariants.
     pub fn sessions(&self) -> &SessionTable {
         &self.sessions

@@ -44,6 +44,8 @@ pub struct Settings {
     pub sessionless_ms: u64,
     /// Largest client frame.
     pub frame_max: usize,
+    /// Bytes of one slice of a snapshot or a SNAP stream: about a millisecond's work.
+    pub slice: usize,
     /// Largest txn, and largest packet of a peer.
     pub txn_max: usize,
     /// Whether a leader takes clients.

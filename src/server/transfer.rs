@@ -11,8 +11,6 @@ use crate::time::Now;
 use crate::tree::{Loader, TreeOptions};
 use crate::wire::quorum::SNAP_SIGNATURE;
 
-/// Bytes of one slice of a snapshot or a SNAP stream: about a millisecond's work.
-const SLICE: usize = 512 << 10;
 /// Slices of our own snapshot that one turn takes at most when it is hurried along.
 const HURRY_SLICES: usize = 4;
 /// Before-images held for cursors beyond which they are hurried along.
@@ -144,7 +142,7 @@ impl Server {
                 continue;
             }
             let from = link.outbound.len();
-            let done = self.tree.read_cursor(sending.cursor, SLICE, &mut link.outbound);
+            let done = self.tree.read_cursor(sending.cursor, self.settings.slice, &mut link.outbound);
             sending.on_the_way += link.outbound.len() - from;
             if done {
                 jute::put_string(&mut link.outbound, SNAP_SIGNATURE);
@@ -178,9 +176,9 @@ impl Server {
             if !hurry && !self.storage.snapshot_has_room() {
                 return;
             }
-            let mut body = Vec::with_capacity(SLICE + 4096);
+            let mut body = Vec::with_capacity(self.settings.slice + 4096);
             let border = self.tree.cursor_border(cursor);
-            let done = self.tree.read_cursor(cursor, SLICE, &mut body);
+            let done = self.tree.read_cursor(cursor, self.settings.slice, &mut body);
             let end = if done { border.map(|b| b.digest) } else { None };
             self.storage.snapshot_bytes(body, end);
             if done {

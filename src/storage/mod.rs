@@ -354,6 +354,10 @@ impl Storage {
         if self.durable != self.marked {
             self.queue_mark();
         }
+        // What is dropped here of a snapshot must be missed: its end, handed over later, would give it its name.
+        if self.bulk_queue.iter().any(|(what, _)| *what == Bulk::Snapshot) {
+            self.abandon_snapshot();
+        }
         while let Some((what, ops)) = self.bulk_queue.pop_front() {
             if what == Bulk::Mark {
                 let id = self.next_bulk_id;

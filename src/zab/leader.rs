@@ -17,9 +17,9 @@ use crate::zxid::{Epoch, Zxid};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A reign is ended at a quiet moment once its counter has come this far, so that it never has to
+/// A reign is ended at a quiet moment once this part of its counters is left, so that it hardly ever has to
 /// end in the middle of writes (ZOOKEEPER-1277).
-const COUNTER_QUIET_END: u32 = 0xf000_0000;
+const COUNTERS_LEFT: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -248,7 +248,8 @@ impl Leader {
         if !ctx.shared.cfg.quorum.is_quorum(self.with_us(ctx, |s| s != Stage::Silent)) {
             return Verdict::Stay;
         }
-        let promised = self.learners.values().map(|l| l.accepted_epoch).max().unwrap_or_default();
+        let asked = self.learners.values().filter(|_| !mutants::on(Mutant::PromiseCountedTwice));
+        let promised = asked.map(|l| l.accepted_epoch).max().unwrap_or_default();
         let Some(epoch) = promised.max(ctx.shared.accepted_epoch).successor() else {
             return Verdict::look("the epochs are used up");
         };
@@ -406,8 +407,12 @@ impl Leader {
     pub(super) fn next_zxid(&self, ctx: &Ctx<'_>) -> Option<Zxid> {
         let last = ctx.shared.history.last();
         if last.epoch() == self.epoch {
-            let wrapped = || mutants::on(Mutant::CounterWrapsIntoEpoch).then_some(Zxid(last.0 + 1));
-            last.successor().or_else(wrapped)
+            let used_up = last.counter() >= ctx.shared.cfg.counter_max;
+            let wrapped = || {
+                let wraps = mutants::on(Mutant::CounterWrapsIntoEpoch);
+                self.epoch.successor().filter(|_| wraps).map(Epoch::first_zxid)
+            };
+            last.successor().filter(|_| !used_up).or_else(wrapped)
         } else {
             self.epoch.first_zxid().successor()
         }
@@ -556,7 +561,8 @@ impl Leader {
             }
             let last = ctx.shared.history.last();
             let quiet = last == self.committed && last.epoch() == self.epoch;
-            if quiet && last.counter() >= COUNTER_QUIET_END {
+            let counter_max = ctx.shared.cfg.counter_max;
+            if quiet && last.counter() >= counter_max - counter_max / COUNTERS_LEFT {
                 return Verdict::look("the epoch's counter is nearly used up; a new epoch begins");
             }
         }

@@ -430,6 +430,11 @@ impl Zab {
         (self.shared.current_epoch, self.shared.accepted_epoch)
     }
 
+    /// What the database on disk is worth now.
+    pub fn trust(&self) -> Trust {
+        self.shared.trust
+    }
+
     /// The epoch this server leads, once established.
     pub fn reign(&self) -> Option<Epoch> {
         match &self.role {

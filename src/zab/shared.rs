@@ -38,6 +38,8 @@ pub struct Config {
     pub resend_ms: (u64, u64),
     /// Delivered proposals kept in memory for DIFF, and their bytes.
     pub window: (usize, usize),
+    /// The last counter that an epoch may use: `Zxid::COUNTER_MAX`, smaller only to try what comes then.
+    pub counter_max: u32,
 }
 
 impl Config {

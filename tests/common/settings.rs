@@ -6,6 +6,7 @@ use zkctl::ids::Sid;
 use zkctl::server::{ConfFacts, PeerAddress, Settings};
 use zkctl::storage::{RecoveryOptions, StorageOptions};
 use zkctl::zab;
+use zkctl::zxid::Zxid;
 
 pub(crate) const ELECTION: u16 = 3888;
 pub(crate) const QUORUM: u16 = 2888;
@@ -28,6 +29,7 @@ pub(crate) fn settings(
         outstanding_max: 1000,
         sessionless_ms: 10_000,
         frame_max: 1 << 20,
+        slice: 512 << 10,
         txn_max: 2 << 20,
         leader_serves: true,
         rules: AuthRules::default(),
@@ -60,6 +62,7 @@ pub(crate) fn settings(
             settle_ms: 200,
             resend_ms: (200, 2000),
             window: (100, 1 << 20),
+            counter_max: Zxid::COUNTER_MAX,
         },
     }
 }

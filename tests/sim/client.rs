@@ -41,6 +41,8 @@ pub(crate) struct SimClient {
     /// It asked for its session's end.
     closing: bool,
     big: bool,
+    /// It writes nothing, so that nothing but reads and syncs are ever under way.
+    reads_only: bool,
     pub(crate) operations: u64,
     /// Sessions that it found over without having closed them.
     pub(crate) expiries: u64,
@@ -67,6 +69,7 @@ impl SimClient {
             intrudes: options.intruders,
             closing: false,
             big: options.big,
+            reads_only: prng.chance(1, 5),
             operations: 0,
             expiries: 0,
             prng,
@@ -183,6 +186,12 @@ impl SimClient {
     }
 
     fn draw(&mut self) -> Op {
+        if self.reads_only {
+            return match self.prng.below(4) {
+                0 => Op::Sync { path: "/".into() },
+                _ => self.draw_read(),
+            };
+        }
         match self.prng.below(100) {
             0..=44 => self.draw_write(),
             45..=52 => self.draw_multi(),

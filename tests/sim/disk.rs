@@ -19,11 +19,41 @@ struct File {
     lost: bool,
 }
 
+/// What can be done to a disk, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Write,
+    Sync,
+    SyncDir,
+    Rename,
+    Remove,
+    SetLen,
+}
+
+impl Kind {
+    /// Those that are rare, and at which files begin, end and change their names.
+    const RARE: [Kind; 5] = [Kind::SetLen, Kind::SetLen, Kind::SyncDir, Kind::Rename, Kind::Remove];
+
+    /// One of them, or none in particular: what is rare would hardly ever be hit by counting all alike.
+    pub(crate) fn draw(prng: &mut Prng) -> Option<Kind> {
+        Kind::RARE.get(prng.below(8) as usize).copied()
+    }
+}
+
+/// When the power goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fuse {
+    /// Not before one of this kind.
+    pub(crate) behind: Option<Kind>,
+    /// Operations that still succeed then.
+    pub(crate) left: u64,
+}
+
 /// What a disk does wrong while its power is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskFault {
-    /// One operation fails.
-    Error,
+    /// One operation fails, of this kind if it must be one.
+    Error(Option<Kind>),
     /// From one write on, all fail.
     Full,
     /// One sync of a file fails.
@@ -48,14 +78,13 @@ pub(crate) struct SimDisk {
     files: BTreeMap<u64, File>,
     dirs: BTreeMap<Dir, Directory>,
     next_file: u64,
-    /// Primitives that still succeed before the power goes.
-    pub(crate) fuse: Option<u64>,
+    pub(crate) fuse: Option<Fuse>,
     /// The power went in the middle of something.
     pub(crate) dead: bool,
     /// What will go wrong, after so many operations that it could hit.
     pub(crate) fault: Option<(u64, DiskFault)>,
-    /// Something went wrong.
-    pub(crate) erred: bool,
+    /// What went wrong, as the server was told.
+    pub(crate) erred: Option<String>,
 }
 
 impl SimDisk {
@@ -68,40 +97,50 @@ impl SimDisk {
             fuse: None,
             dead: false,
             fault: None,
-            erred: false,
+            erred: None,
         }
     }
 
-    fn step(&mut self, what: &str) -> Result<(), DiskError> {
-        if let Some(left) = &mut self.fuse {
-            if *left == 0 {
-                self.dead = true;
-            } else {
-                *left -= 1;
+    fn step(&mut self, what: Kind) -> Result<(), DiskError> {
+        let error = |why: String| DiskError::Io { what: format!("{what:?}"), why };
+        if let Some(fuse) = &mut self.fuse {
+            if fuse.behind == Some(what) {
+                fuse.behind = None;
+            }
+            match (fuse.behind, fuse.left) {
+                (Some(_), _) => {}
+                (None, 0) => self.dead = true,
+                (None, _) => fuse.left -= 1,
             }
         }
         if self.dead {
-            return Err(DiskError::Io { what: what.to_owned(), why: "the power is gone".to_owned() });
+            return Err(error("the power is gone".to_owned()));
         }
-        let Some((left, kind)) = self.fault else { return Ok(()) };
-        let hit = match kind {
-            DiskFault::Error => true,
-            DiskFault::Full => what == "write",
-            DiskFault::Sync => what == "sync",
+        let Some((left, fault)) = self.fault else { return Ok(()) };
+        let hit = match fault {
+            DiskFault::Error(kind) => kind.is_none_or(|kind| kind == what),
+            DiskFault::Full => what == Kind::Write,
+            DiskFault::Sync => what == Kind::Sync,
         };
         match (hit, left) {
             (false, _) => return Ok(()),
             (true, 0) => {}
             (true, left) => {
-                self.fault = Some((left - 1, kind));
+                self.fault = Some((left - 1, fault));
                 return Ok(());
             }
         }
-        if kind != DiskFault::Full {
+        if fault != DiskFault::Full {
             self.fault = None;
         }
-        self.erred = true;
-        Err(DiskError::Io { what: what.to_owned(), why: format!("{kind:?}") })
+        let error = error(format!("{fault:?}"));
+        self.erred = Some(error.to_string());
+        Err(error)
+    }
+
+    /// Whether this is about what went wrong here.
+    pub(crate) fn explains(&self, reason: &str) -> bool {
+        !self.dead && self.erred.as_ref().is_some_and(|why| reason.contains(why.as_str()))
     }
 
     /// The process is gone, and what went wrong with it.
@@ -110,7 +149,7 @@ impl SimDisk {
             file.now = file.synced.clone();
             file.lost = false;
         }
-        (self.fuse, self.dead, self.fault, self.erred) = (None, false, None, false);
+        (self.fuse, self.dead, self.fault, self.erred) = (None, false, None, None);
     }
 
     fn find(&self, file: &FileRef) -> Option<u64> {
@@ -167,41 +206,92 @@ impl SimDisk {
         }
     }
 
+    /// What a power cut now would leave for certain: what is synced, under the names that are.
+    pub(crate) fn surviving(&self) -> SimDisk {
+        let mut left = SimDisk::new();
+        for (dir, directory) in &self.dirs {
+            for (name, id) in &directory.durable {
+                let synced = &self.files[id].synced;
+                left.files.insert(*id, File { synced: synced.clone(), now: synced.clone(), lost: false });
+                let names = left.dir(*dir);
+                names.durable.insert(name.clone(), *id);
+                names.now.insert(name.clone(), *id);
+            }
+        }
+        left.next_file = self.next_file;
+        left
+    }
+
     /// The process dies, the machine does not: the page cache survives.
     pub(crate) fn kill(&mut self) {
         self.restart();
     }
 
-    /// One bit changes in a snapshot, or in the log below what its mark says is durable; says where.
-    pub(crate) fn rot(&mut self, prng: &mut Prng) -> Option<String> {
+    /// Files whose bytes were durable, each with how far: the log below its mark, and snapshots.
+    fn durable_files(&self, dir: Dir) -> Option<Vec<(String, u64, usize)>> {
         let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
         let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
-        let mut places: Vec<(FileRef, u64, u64)> = Vec::new();
-        for (name, id) in &self.dirs[&Dir::Log].now {
-            let Some(first) = storage::parse_name(name, "log").filter(|first| *first <= mark.segment) else {
-                continue;
+        let prefix = if dir == Dir::Log { "log" } else { "snapshot" };
+        let mut places = Vec::new();
+        for (name, id) in &self.dirs[&dir].now {
+            let Some(first) = storage::parse_name(name, prefix) else { continue };
+            let len = self.files[id].now.len();
+            let end = match dir {
+                Dir::Log if first > mark.segment => continue,
+                Dir::Log if first == mark.segment => len.min(mark.offset as usize),
+                _ => len,
             };
-            let len = self.files[id].now.len() as u64;
-            let end = if first == mark.segment { mark.offset.min(len) } else { len };
-            places.push((FileRef::log(name.clone()), *id, end));
-        }
-        for (name, id) in &self.dirs[&Dir::Data].now {
-            if storage::parse_name(name, "snapshot").is_some() {
-                places.push((FileRef::data(name.clone()), *id, self.files[id].now.len() as u64));
+            if end > 0 {
+                places.push((name.clone(), *id, end));
             }
         }
-        places.retain(|(_, _, end)| *end > 0);
-        if places.is_empty() {
-            return None;
+        Some(places)
+    }
+
+    /// What was durable changes: a bit of a file of the log or a snapshot, a bit of each file of one of these
+    /// directories, or a sector that was never written or holds another's bytes. Says what, if anything could.
+    pub(crate) fn rot(&mut self, prng: &mut Prng) -> Option<String> {
+        let dir = if prng.chance(1, 2) { Dir::Log } else { Dir::Data };
+        let mut files = self.durable_files(dir).filter(|files| !files.is_empty())?;
+        let one = files[prng.below(files.len() as u64) as usize].clone();
+        let kind = prng.below(8);
+        if kind > 1 {
+            files = vec![one];
         }
-        let (name, id, end) = &places[prng.below(places.len() as u64) as usize];
-        let (at, bit) = (prng.below(*end) as usize, 1 << prng.below(8));
-        let file = self.files.get_mut(id)?;
-        file.now[at] ^= bit;
-        if let Some(byte) = file.synced.get_mut(at) {
-            *byte ^= bit;
+        let mut told = Vec::new();
+        for (name, id, end) in files {
+            let at = prng.below(end as u64) as usize;
+            let sector = at - at % SECTOR..(at - at % SECTOR + SECTOR).min(end);
+            let mut bytes = self.files[&id].now[sector.clone()].to_vec();
+            match kind {
+                6 => bytes.fill(0),
+                7 => self.misdirect(prng, &mut bytes),
+                _ => bytes[at - sector.start] ^= 1 << prng.below(8),
+            }
+            let file = self.files.get_mut(&id)?;
+            for (offset, byte) in sector.zip(bytes) {
+                file.now[offset] = byte;
+                if let Some(synced) = file.synced.get_mut(offset) {
+                    *synced = byte;
+                }
+            }
+            told.push(format!("{name} at {at}"));
         }
-        Some(format!("{} at {at}", name.name))
+        Some(format!(
+            "{} ({})",
+            told.join(", "),
+            ["a bit", "zeros", "misdirected"][kind.saturating_sub(5) as usize]
+        ))
+    }
+
+    /// What stands in some other place instead.
+    fn misdirect(&self, prng: &mut Prng, bytes: &mut [u8]) {
+        let nth = prng.below(self.files.len() as u64) as usize;
+        let Some(from) = self.files.values().nth(nth).map(|f| &f.now) else { return };
+        let at = prng.below(from.len() as u64 / SECTOR as u64 + 1) as usize * SECTOR;
+        for (byte, other) in bytes.iter_mut().zip(from.get(at..).unwrap_or_default()) {
+            *byte = *other;
+        }
     }
 
     pub(crate) fn wipe(&mut self) {
@@ -242,7 +332,7 @@ impl Disk for SimDisk {
     }
 
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.step("write")?;
+        self.step(Kind::Write)?;
         let id = match self.find(file) {
             Some(id) => id,
             None => {
@@ -279,7 +369,7 @@ impl Disk for SimDisk {
 
     fn sync(&mut self, file: &FileRef) -> Result<(), DiskError> {
         let Some(id) = self.find(file) else { return Self::missing(file) };
-        let answer = self.step("sync");
+        let answer = self.step(Kind::Sync);
         let file = self.files.get_mut(&id).unwrap();
         file.lost |= answer.is_err();
         if !file.lost {
@@ -289,7 +379,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&mut self, dir: Dir) -> Result<(), DiskError> {
-        self.step("sync_dir")?;
+        self.step(Kind::SyncDir)?;
         let directory = self.dir(dir);
         directory.changes.clear();
         directory.durable = directory.now.clone();
@@ -297,7 +387,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&mut self, dir: Dir, from: &str, to: &str) -> Result<(), DiskError> {
-        self.step("rename")?;
+        self.step(Kind::Rename)?;
         let directory = self.dir(dir);
         let Some(id) = directory.now.remove(from) else {
             return Self::missing(&FileRef { dir, name: from.to_owned() });
@@ -310,7 +400,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&mut self, file: &FileRef) -> Result<(), DiskError> {
-        self.step("remove")?;
+        self.step(Kind::Remove)?;
         let directory = self.dir(file.dir);
         if directory.now.remove(&file.name).is_some() {
             directory.changes.push(Change::Leave(file.name.clone()));
@@ -319,7 +409,7 @@ impl Disk for SimDisk {
     }
 
     fn set_len(&mut self, file: &FileRef, len: u64) -> Result<(), DiskError> {
-        self.step("set_len")?;
+        self.step(Kind::SetLen)?;
         let Some(id) = self.find(file) else { return Self::missing(file) };
         self.files.get_mut(&id).unwrap().now.resize(len as usize, 0);
         Ok(())

@@ -4,12 +4,13 @@
 //! else that is drawn here, which is what the minimiser stands on.
 
 use crate::budget;
-use crate::disk::DiskFault;
+use crate::disk::{DiskFault, Fuse, Kind};
 use crate::invariants::Check;
-use crate::world::{Happening, World};
+use crate::world::{Happening, Node, World};
 use std::collections::BTreeSet;
 use zkctl::prng::Prng;
 use zkctl::server::Event;
+use zkctl::zab::Service;
 
 /// When faults happen, and which do not.
 pub(crate) struct Faults {
@@ -24,7 +25,7 @@ impl Faults {
     }
 
     /// Whether a fault of a kind happens now, and the chance of its own that decides its details.
-    fn draw(&mut self, every: u64) -> Option<Prng> {
+    pub(crate) fn draw(&mut self, every: u64) -> Option<Prng> {
         if every == 0 || !self.prng.chance(1, every) {
             return None;
         }
@@ -47,13 +48,8 @@ impl World {
         if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some() {
             self.heal_cuts();
         }
-        if let Some(mut prng) = self.chances.draw(2000)
-            && !self.wires.is_empty()
-        {
-            let nth = prng.below(self.wires.len() as u64) as usize;
-            let id = *self.wires.keys().nth(nth).unwrap();
-            self.count("reset");
-            self.reset_wire(id)?;
+        if let Some(mut prng) = self.chances.draw(options.reset_every) {
+            self.reset_one(&mut prng)?;
         }
         if let Some(mut prng) = self.chances.draw(options.pause_every) {
             self.pause(&mut prng);
@@ -64,6 +60,17 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.restart_every) {
             self.restart(&mut prng)?;
         }
+        if let Some(mut prng) = self.chances.draw(if options.rolling { 1500 } else { 0 })
+            && self.rolling.is_empty()
+        {
+            let mut order: Vec<u64> = self.nodes.keys().copied().collect();
+            for last in (1..order.len()).rev() {
+                order.swap(last, prng.below(last as u64 + 1) as usize);
+            }
+            self.count("rolling restart");
+            self.rolling = order.into();
+        }
+        self.roll()?;
         if let Some(mut prng) = self.chances.draw(if options.rot { 200 } else { 0 }) {
             self.rot(&mut prng);
         }
@@ -85,13 +92,36 @@ impl World {
         *self.nodes.keys().nth(nth).unwrap()
     }
 
+    fn leads(&self, sid: u64) -> bool {
+        self.nodes[&sid].server.as_ref().is_some_and(|s| s.zab().reign().is_some())
+    }
+
+    /// Whoever leads, one time in three, if anybody does.
+    fn any_or_leader(&self, prng: &mut Prng) -> u64 {
+        let leader = self.nodes.keys().copied().find(|sid| self.leads(*sid));
+        let any = self.any_server(prng);
+        leader.filter(|_| prng.chance(1, 3)).unwrap_or(any)
+    }
+
+    /// Who crashes: all, some, whoever leads, or just one.
+    fn victims(&self, prng: &mut Prng) -> Vec<u64> {
+        let all = || self.nodes.keys().copied();
+        let leads = |sid: &u64| self.leads(*sid);
+        let victims: Vec<u64> = match prng.below(12) {
+            0 => all().collect(),
+            1 => all().filter(|_| prng.chance(1, 2)).collect(),
+            2..=4 => all().filter(leads).collect(),
+            _ => Vec::new(),
+        };
+        if victims.is_empty() { vec![self.any_server(prng)] } else { victims }
+    }
+
     fn crash(&mut self, prng: &mut Prng) {
-        let all = prng.chance(1, 12);
         let power = self.options.power_cuts && prng.chance(1, 2);
-        let victims = if all { self.nodes.keys().copied().collect() } else { vec![self.any_server(prng)] };
-        for sid in victims {
-            if power && !all && prng.chance(1, 2) {
-                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(prng.below(12));
+        for sid in self.victims(prng) {
+            if power && prng.chance(1, 2) {
+                let fuse = Fuse { behind: Kind::draw(prng), left: prng.below(12) };
+                self.nodes.get_mut(&sid).unwrap().disk.fuse = Some(fuse);
                 continue;
             }
             if self.nodes[&sid].server.is_some() {
@@ -105,25 +135,35 @@ impl World {
     }
 
     fn cut(&mut self, prng: &mut Prng) {
-        let (a, b) = (self.any_server(prng), self.any_server(prng));
-        let mut new = vec![(a, b)];
-        match prng.below(4) {
-            0 => new.push((b, a)),
-            // Somebody hears nobody, or nobody hears somebody, or neither.
-            1 => new = self.nodes.keys().flat_map(|c| [(a, *c), (*c, a)]).collect(),
-            2 => new = self.nodes.keys().map(|c| (*c, a)).collect(),
-            _ => {}
+        let (a, b) = (self.any_or_leader(prng), self.any_server(prng));
+        let hears_nobody = || self.nodes.keys().map(|c| (*c, a));
+        let is_unheard = || self.nodes.keys().map(|c| (a, *c));
+        let (now, later) = match prng.below(6) {
+            0 => (vec![(a, b)], vec![]),
+            1 => (vec![(a, b), (b, a)], vec![]),
+            2 => (hears_nobody().chain(is_unheard()).collect(), vec![]),
+            3 => (hears_nobody().collect(), vec![]),
+            4 => (is_unheard().collect(), vec![]),
+            // One way first: the one side waits for longer than the other.
+            _ => (is_unheard().collect(), hears_nobody().collect::<Vec<_>>()),
+        };
+        self.cut_links(now);
+        if !later.is_empty() {
+            self.after(prng.between(50, 4000), Happening::Cut(later));
+        } else if prng.chance(1, 2) {
+            self.after(prng.between(5, 300), Happening::HealCuts);
         }
+    }
+
+    /// Nothing arrives any more from the first of each pair at the second.
+    pub(crate) fn cut_links(&mut self, mut new: Vec<(u64, u64)>) {
         new.retain(|(from, to)| from != to);
-        if new.is_empty() {
+        if self.healed || new.is_empty() {
             return;
         }
         self.count("cut");
         self.note(format!("cut {new:?}"));
         self.cuts.extend(new);
-        if prng.chance(1, 2) {
-            self.after(prng.between(5, 300), Happening::HealCuts);
-        }
     }
 
     pub(crate) fn heal_cuts(&mut self) {
@@ -135,7 +175,7 @@ impl World {
 
     /// A server stops for a while and does not know it.
     fn pause(&mut self, prng: &mut Prng) {
-        let sid = self.any_server(prng);
+        let sid = self.any_or_leader(prng);
         let length = if prng.chance(1, 2) { prng.between(10, 300) } else { prng.between(300, 6000) };
         let until = self.now + length;
         let node = self.nodes.get_mut(&sid).unwrap();
@@ -149,11 +189,13 @@ impl World {
     fn break_disk(&mut self, prng: &mut Prng) {
         let sid = self.any_server(prng);
         let (kind, name) = match prng.below(3) {
-            0 => (DiskFault::Error, "disk error"),
+            0 => (DiskFault::Error(Kind::draw(prng)), "disk error"),
             1 => (DiskFault::Full, "disk full"),
             _ => (DiskFault::Sync, "failed fsync"),
         };
-        self.nodes.get_mut(&sid).unwrap().disk.fault = Some((prng.below(20), kind));
+        // What is rare is hit soon, or never.
+        let soon = matches!(kind, DiskFault::Error(Some(_)));
+        self.nodes.get_mut(&sid).unwrap().disk.fault = Some((prng.below(if soon { 2 } else { 20 }), kind));
         self.count(name);
     }
 
@@ -167,6 +209,17 @@ impl World {
         node.stopping = true;
         node.knows = prng.chance(1, 2);
         self.count("orderly restart");
+        self.give(sid, Event::Stop)
+    }
+
+    /// The next server of a rolling restart is stopped in order when all serve.
+    fn roll(&mut self) -> Check {
+        let serves = |n: &Node| n.server.as_ref().is_some_and(|s| s.service() != Service::Down);
+        if self.rolling.is_empty() || !self.nodes.values().all(|n| serves(n) && !n.stopping) {
+            return Ok(());
+        }
+        let Some(sid) = self.rolling.pop_front() else { return Ok(()) };
+        self.nodes.get_mut(&sid).unwrap().stopping = true;
         self.give(sid, Event::Stop)
     }
 

@@ -28,7 +28,7 @@ mod options;
 mod ranges;
 mod world;
 
-use invariants::{convergence, nothing_lost};
+use invariants::{convergence, no_growth, nothing_lost};
 use minimise::Cut;
 use options::Newcomer;
 use ranges::range;
@@ -40,6 +40,8 @@ use world::World;
 const HEAL_MS: u64 = 120_000;
 /// Virtual time for which the clients then only keep their sessions: longer than any of these lasts.
 const QUIET_MS: u64 = 7_500;
+/// Virtual time after which nothing is under way any more of what a silence before the quiet brought about.
+const CALM_MS: u64 = 1_000;
 
 fn run(seed: u64) -> Result<World, (String, Box<World>)> {
     run_in(World::new(seed))
@@ -70,6 +72,10 @@ fn drive(world: &mut World) -> Result<(), String> {
     let before: Vec<u64> = world.clients.values().map(|c| c.operations).collect();
     until(world, "a healed ensemble does not serve everybody", |world| convergence::serves(world, &before))?;
     world.quiet = true;
+    let calm = world.now + CALM_MS;
+    while world.now < calm {
+        world.step()?;
+    }
     until(world, "the servers do not become equal", convergence::is_equal)?;
     let (quiet, expiries) = (world.now + QUIET_MS, expiries(world));
     while world.now < quiet {
@@ -79,6 +85,10 @@ fn drive(world: &mut World) -> Result<(), String> {
         return Err("Sessions: a client that kept its session alive lost it".into());
     }
     until(world, "the servers do not stay equal", convergence::is_equal)?;
+    if world.options.clients_go {
+        world.clients_go()?;
+        until(world, "what clients left behind stays", no_growth::holds)?;
+    }
     nothing_lost::check(world)
 }
 

@@ -4,6 +4,7 @@ use crate::invariants::Check;
 use crate::world::{Happening, World};
 use std::collections::VecDeque;
 use zkctl::ids::LinkId;
+use zkctl::prng::Prng;
 use zkctl::server::{Event, PeerPort};
 
 /// One direction of a connection.
@@ -11,6 +12,26 @@ use zkctl::server::{Event, PeerPort};
 pub(crate) struct Pipe {
     bytes: VecDeque<Vec<u8>>,
     closed: bool,
+}
+
+impl Pipe {
+    /// Only a part of what is under way arrives, up to any byte.
+    fn cut_short(&mut self, prng: &mut Prng) {
+        self.bytes.truncate(prng.below(self.bytes.len() as u64 + 1) as usize);
+        if let Some(last) = self.bytes.back_mut() {
+            last.truncate(piece(last.len(), prng));
+        }
+    }
+}
+
+/// Where a piece of so many bytes ends: anywhere, near its ends more often than not.
+fn piece(len: usize, prng: &mut Prng) -> usize {
+    let within = |most: usize, prng: &mut Prng| prng.below(most as u64 + 1) as usize;
+    match prng.below(3) {
+        0 => within(len, prng),
+        1 => within(len.min(40), prng),
+        _ => len - within(len.min(40), prng),
+    }
 }
 
 /// A connection between two servers; an end is a server, its incarnation, and its name for the link.
@@ -62,8 +83,25 @@ impl World {
         self.after(delay, Happening::Bytes(id));
     }
 
+    /// Some link ends, one on which something is under way more likely than another: what was sent ends anywhere.
+    pub(crate) fn reset_one(&mut self, prng: &mut Prng) -> Check {
+        let busy = |w: &Wire| w.pipes.iter().any(|p| !p.bytes.is_empty());
+        let wanted = prng.chance(2, 3);
+        let some: Vec<u64> =
+            self.wires.iter().filter(|(_, w)| busy(w) == wanted).map(|(id, _)| *id).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        let id = some[prng.below(some.len() as u64) as usize];
+        if let Some(wire) = self.wires.get_mut(&id) {
+            wire.pipes.iter_mut().for_each(|pipe| pipe.cut_short(prng));
+        }
+        self.count("reset");
+        self.reset_wire(id)
+    }
+
     /// A link ends for both, now.
-    pub(crate) fn reset_wire(&mut self, id: u64) -> Check {
+    fn reset_wire(&mut self, id: u64) -> Check {
         let Some(wire) = self.wires.get(&id) else { return Ok(()) };
         let end = wire.ends[0];
         self.close_wire(end.0, end.1, end.2);
@@ -82,7 +120,9 @@ impl World {
                 }
                 let asleep = self.nodes[&to.0].paused_until;
                 if asleep > self.now {
-                    self.at(asleep, Happening::Bytes(id));
+                    // As what else waited for it: in any order.
+                    let late = self.prng.below(5);
+                    self.at(asleep + late, Happening::Bytes(id));
                     break;
                 }
                 let pipe = &mut wire.pipes[side];
@@ -96,21 +136,52 @@ impl World {
                     self.sent_to_the_dead(id, from, to)?;
                     break;
                 }
-                self.hand_over(to, &bytes)?;
+                if self.hand_over(id, side, to, bytes)? {
+                    break;
+                }
             }
         }
         Ok(())
     }
 
-    /// Bytes arrive in whatever pieces the network makes of them.
-    fn hand_over(&mut self, to: (u64, u64, LinkId), bytes: &[u8]) -> Check {
-        let split = self.prng.below(bytes.len() as u64 + 1) as usize;
-        for part in [&bytes[..split], &bytes[split..]] {
+    /// Bytes arrive in whatever pieces the network makes of them, the second at once or later. True if later.
+    fn hand_over(
+        &mut self,
+        id: u64,
+        side: usize,
+        to: (u64, u64, LinkId),
+        mut bytes: Vec<u8>,
+    ) -> Result<bool, String> {
+        let every = match self.options.reset_bytes / (bytes.len() as u64).max(1) {
+            0 => 2,
+            every => every + 1,
+        };
+        let lossy = self.options.reset_bytes > 0 && !self.healed;
+        if let Some(mut prng) = self.chances.draw(if lossy { every } else { 0 }) {
+            bytes.truncate(prng.below(bytes.len() as u64) as usize);
+            if !bytes.is_empty() {
+                self.give(to.0, Event::PeerBytes { link: to.2, bytes: &bytes })?;
+            }
+            if let Some(wire) = self.wires.get_mut(&id) {
+                wire.pipes.iter_mut().for_each(|pipe| pipe.bytes.clear());
+            }
+            self.count("reset within a message");
+            self.reset_wire(id)?;
+            return Ok(true);
+        }
+        let rest = bytes.split_off(piece(bytes.len(), &mut self.prng));
+        let later = !rest.is_empty() && self.prng.chance(1, 16);
+        if later && let Some(wire) = self.wires.get_mut(&id) {
+            wire.pipes[side].bytes.push_front(rest.clone());
+            let delay = self.delay();
+            self.after(delay, Happening::Bytes(id));
+        }
+        for part in [bytes, if later { Vec::new() } else { rest }] {
             if !part.is_empty() && self.nodes[&to.0].life == to.1 {
-                self.give(to.0, Event::PeerBytes { link: to.2, bytes: part })?;
+                self.give(to.0, Event::PeerBytes { link: to.2, bytes: &part })?;
             }
         }
-        Ok(())
+        Ok(later)
     }
 
     fn end_wire(&mut self, id: u64, from: (u64, u64, LinkId), to: (u64, u64, LinkId)) -> Check {
@@ -131,13 +202,16 @@ impl World {
     }
 
     /// A server's links end with it, or, half-open, are not heard of again.
-    pub(crate) fn end_links_of(&mut self, sid: u64, silently: bool) {
+    pub(crate) fn end_links_of(&mut self, sid: u64, silently: bool, prng: &mut Prng) {
         let dead: Vec<u64> =
             self.wires.iter().filter(|(_, w)| w.ends.iter().any(|e| e.0 == sid)).map(|(id, _)| *id).collect();
         for id in dead {
             let wire = &mut self.wires.get_mut(&id).unwrap();
             let side = usize::from(wire.ends[0].0 != sid);
-            wire.pipes[side].bytes.clear();
+            match silently {
+                true => wire.pipes[side].bytes.clear(),
+                false => wire.pipes[side].cut_short(prng),
+            }
             if silently {
                 continue;
             }

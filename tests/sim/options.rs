@@ -20,13 +20,21 @@ pub(crate) struct Options {
     pub(crate) pause_every: u64,
     pub(crate) disk_fault_every: u64,
     pub(crate) restart_every: u64,
+    pub(crate) reset_every: u64,
+    /// Bytes between two ends of links, on average: what is long is likelier to be cut short; 0 is none.
+    pub(crate) reset_bytes: u64,
+    /// All servers are restarted, one after the other has come back, in any order.
+    pub(crate) rolling: bool,
+    /// At last all clients go away, and nothing may be left of them.
+    pub(crate) clients_go: bool,
     pub(crate) power_cuts: bool,
     pub(crate) wipes: bool,
     /// Bytes that were durable change on a stopped server.
     pub(crate) rot: bool,
     /// A dead server's links may end without a word.
     pub(crate) half_open: bool,
-    pub(crate) slow_disk: bool,
+    /// One disk operation in so many is slow; 0 is none.
+    pub(crate) slow_disk: u64,
     /// Clocks run up to a tenth too fast or too slow, and the wall clock jumps by up to a year.
     pub(crate) skew: bool,
     /// Clients are silent for longer than their sessions last.
@@ -35,6 +43,12 @@ pub(crate) struct Options {
     pub(crate) intruders: bool,
     /// Data so large that a snapshot takes several turns.
     pub(crate) big: bool,
+    /// Bytes of a snapshot that one turn takes.
+    pub(crate) slice: usize,
+    /// Zxids of an epoch.
+    pub(crate) counter_max: u32,
+    /// Ticks that joining and silence may last.
+    pub(crate) limits: (u64, u64),
     pub(crate) snap_count: u64,
     pub(crate) prealloc: u64,
     pub(crate) log_bytes: Option<u64>,
@@ -67,20 +81,30 @@ impl Options {
             observers,
             clients: prng.between(1, 4),
             steps: prng.between(2_000, if big { STEPS_MAX / 2 } else { STEPS_MAX }),
-            crash_every: one_of(prng, &[0, 300, 1000]),
+            crash_every: one_of(prng, &[0, 100, 300, 300, 1000, 1000]),
             cut_every: one_of(prng, &[0, 300, 1000]),
             pause_every: one_of(prng, &[0, 0, 500, 2000]),
             disk_fault_every: one_of(prng, &[0, 0, 500, 2000]),
             restart_every: if converted.is_some() { 400 } else { one_of(prng, &[0, 0, 500, 2000]) },
+            reset_every: one_of(prng, &[100, 2000, 2000, 2000]),
+            reset_bytes: one_of(prng, &[0, 0, 0, 3000, 30_000]),
+            rolling: prng.chance(1, 8),
+            clients_go: prng.chance(1, 6),
             power_cuts: prng.chance(2, 3),
             wipes: prng.chance(1, 4),
             rot: prng.chance(1, 4),
             half_open: prng.chance(1, 3),
-            slow_disk: prng.chance(1, 3),
+            slow_disk: one_of(prng, &[0, 0, 20, 4]),
             skew: prng.chance(1, 4),
             naps: prng.chance(1, 3),
             intruders: prng.chance(1, 4),
             big,
+            slice: one_of(prng, &[1, 100, 1000, 512 << 10, 512 << 10]) as usize,
+            counter_max: one_of(
+                prng,
+                &[30, 150, u64::from(u32::MAX), u64::from(u32::MAX), u64::from(u32::MAX)],
+            ) as u32,
+            limits: (one_of(prng, &[10, 10, 40]), one_of(prng, &[5, 5, 5, 20])),
             snap_count: one_of(prng, &[4, 20, 100]),
             prealloc: one_of(prng, &[0, 1 << 10, 16 << 10]),
             log_bytes: prng.chance(1, 3).then_some(3000),

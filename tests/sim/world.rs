@@ -17,6 +17,7 @@ use zkctl::server::{Action, Event, Level, PeerPort, ProcessFacts, Server, Server
 use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
 use zkctl::time::{Millis, Now, WallMillis};
 use zkctl::zab;
+use zkctl::zxid::Zxid;
 
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -28,6 +29,7 @@ pub(crate) enum Happening {
     Client(u64),
     ClientBytes { client: u64, conn: u64, to_server: bool },
     HealCuts,
+    Cut(Vec<(u64, u64)>),
 }
 
 pub(crate) struct Node {
@@ -54,6 +56,24 @@ pub(crate) struct Node {
     pub(crate) damaged: bool,
 }
 
+impl Node {
+    /// The end of what a power cut would leave for certain, read back from its bytes.
+    fn surviving(&self, options: &RecoveryOptions) -> Option<Zxid> {
+        if self.damaged || self.disk.dead || self.disk.erred.is_some() || self.cut_under_way().is_some() {
+            return None;
+        }
+        let recovered = storage::recover(&mut self.disk.surviving(), options);
+        Some(recovered.map_or(Zxid::ZERO, |r| r.zab.last))
+    }
+
+    /// Where what its disk is being told cuts the history.
+    fn cut_under_way(&self) -> Option<Zxid> {
+        let ops = self.lanes.get(&Lane::Log).into_iter().flatten().flat_map(|(batch, _)| &batch.ops);
+        let cuts = ops.filter_map(|op| if let DiskOp::CutBehind(to) = op { Some(*to) } else { None });
+        cuts.min()
+    }
+}
+
 struct Conn {
     client: u64,
     node: u64,
@@ -77,6 +97,10 @@ pub(crate) struct World {
     pub(crate) cuts: BTreeSet<(u64, u64)>,
     /// What goes wrong, and when.
     pub(crate) chances: Faults,
+    /// Who is still to be restarted, one by one.
+    pub(crate) rolling: VecDeque<u64>,
+    /// The clients have gone away for good.
+    gone: bool,
     /// Clients only keep their sessions alive.
     pub(crate) quiet: bool,
     /// When the leader that a session's client is connected to last heard of it.
@@ -131,6 +155,8 @@ impl World {
             next_id: 1000,
             cuts: BTreeSet::new(),
             chances,
+            rolling: VecDeque::new(),
+            gone: false,
             quiet: false,
             contacts: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -229,7 +255,9 @@ impl World {
         self.hash(&id.to_be_bytes());
         self.events += 1;
         if let Some(until) = self.asleep(&happening) {
-            self.at(until, happening);
+            // What waited for it is taken in any order, but for the order within a connection.
+            let late = self.prng.below(5);
+            self.at(until + late, happening);
             return Ok(true);
         }
         match happening {
@@ -243,6 +271,7 @@ impl World {
                 self.client_bytes(client, conn, to_server)?
             }
             Happening::HealCuts => self.heal_cuts(),
+            Happening::Cut(links) => self.cut_links(links),
         }
         Ok(true)
     }
@@ -271,6 +300,7 @@ impl World {
         let wide = |all: Vec<u64>| all.into_iter().map(|n| n as i64);
         let base = settings(sid as i64, wide(listed.collect()), wide(voters), self.recovery(sid));
         Settings {
+            slice: self.options.slice,
             began_wall_ms: 1_000_000 + self.now as i64,
             storage: StorageOptions {
                 snap_count: self.options.snap_count,
@@ -280,7 +310,13 @@ impl World {
                 seed: sid + self.now,
                 ..base.storage
             },
-            zab: zab::Config { window: self.options.window, ..base.zab },
+            zab: zab::Config {
+                window: self.options.window,
+                counter_max: self.options.counter_max,
+                init_limit: self.options.limits.0,
+                sync_limit: self.options.limits.1,
+                ..base.zab
+            },
             ..base
         }
     }
@@ -318,7 +354,7 @@ impl World {
         };
         let recovered = match recovered {
             Ok(recovered) => recovered,
-            Err(_) if node.disk.erred && !node.disk.dead => {
+            Err(e) if node.disk.explains(&e.to_string()) => {
                 node.disk.kill();
                 self.count("disk failed while starting");
                 self.after(50, Happening::Start(sid));
@@ -344,11 +380,12 @@ impl World {
         node.listening = false;
         let trust = recovered.zab.trust;
         let last = recovered.zab.last;
+        let notes = recovered.notes.join("; ");
         let mut server = Server::new(ServerParts { settings, recovered });
         let mut actions = Vec::new();
         server.start(self.clock(sid), &mut actions);
         self.nodes.get_mut(&sid).unwrap().server = Some(server);
-        self.note(format!("{sid} starts at {last}, {trust:?}"));
+        self.note(format!("{sid} starts at {last}, {trust:?} {notes}"));
         self.carry_out(sid, actions)?;
         self.settle(sid)
     }
@@ -378,10 +415,13 @@ impl World {
         }
         let node = &self.nodes[&sid];
         let server = node.server.as_ref().unwrap();
+        let (nodes, options) = (&self.nodes, self.recovery(sid));
         let seen = Seen {
+            surviving: &|of| nodes[&of].surviving(&options),
             sid,
             life: node.life,
             server,
+            cutting: node.cut_under_way().is_some(),
             voters: &self.options.voters_of(sid, node.listed),
             now: (self.now - node.began, node.rate),
             contacts: &self.contacts,
@@ -431,7 +471,7 @@ impl World {
                 Action::Log(_, text) => self.note(format!("{sid} {text}")),
                 Action::Exit { code, reason } => {
                     let node = &self.nodes[&sid];
-                    if node.disk.dead || node.disk.erred || (node.stopping && code == 0) {
+                    if node.disk.dead || node.disk.explains(&reason) || (node.stopping && code == 0) {
                         let power = node.disk.dead;
                         self.stop(sid, power);
                     } else {
@@ -452,13 +492,18 @@ impl World {
         let node = self.nodes.get_mut(&sid).unwrap();
         let queue = node.lanes.get_mut(&lane).unwrap();
         queue.push_back((batch, ops));
-        if queue.len() == 1 {
+        let first = queue.len() == 1;
+        if let Some(to) = node.cut_under_way() {
+            self.invariants.memory.cut(sid, to);
+        }
+        if first {
             self.schedule_disk(sid, life, lane);
         }
     }
 
     fn schedule_disk(&mut self, sid: u64, life: u64, lane: Lane) {
-        let slow = self.options.slow_disk && !self.healed && self.prng.chance(1, 20);
+        let rate = if self.healed { 0 } else { self.options.slow_disk };
+        let slow = rate > 0 && self.prng.chance(1, rate);
         let delay = match slow {
             true if self.prng.chance(1, 20) => self.prng.between(400, 3000),
             true => self.prng.between(10, 400),
@@ -504,7 +549,11 @@ impl World {
         if !self.nodes[&sid].lanes[&lane].is_empty() {
             self.schedule_disk(sid, life, lane);
         }
-        self.give(sid, Event::Disk(done))
+        self.give(sid, Event::Disk(done))?;
+        if failed && self.nodes[&sid].server.is_some() {
+            return Err(format!("FailStop: {sid} goes on though its disk failed"));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
@@ -518,7 +567,19 @@ impl World {
 
     // --- clients ---
 
+    /// All clients go away without a word.
+    pub(crate) fn clients_go(&mut self) -> Check {
+        self.gone = true;
+        for conn in self.conns.keys().copied().collect::<Vec<_>>() {
+            self.drop_conn(conn, true)?;
+        }
+        Ok(())
+    }
+
     fn client_turn(&mut self, id: u64) -> Check {
+        if self.gone {
+            return Ok(());
+        }
         let mut pause = self.prng.between(1, 120);
         let client = &self.clients[&id];
         if self.options.naps && !self.healed && self.prng.chance(1, 60) {
@@ -661,7 +722,7 @@ impl World {
         }
         self.note(format!("{sid} is stopped, power cut: {power}"));
         let silently = self.options.half_open && !self.healed && prng.chance(1, 3);
-        self.end_links_of(sid, silently);
+        self.end_links_of(sid, silently, &mut prng);
         let gone: Vec<u64> = self.conns.iter().filter(|(_, c)| c.node == sid).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(c) = self.conns.get_mut(&id) {

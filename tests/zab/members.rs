@@ -4,6 +4,7 @@ use crate::script::{INIT_MS, RESEND_MS, SETTLE_MS};
 use std::fmt::Write as _;
 use zkctl::ids::Sid;
 use zkctl::zab::{Config, Majority};
+use zkctl::zxid::Zxid;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Members {
@@ -53,6 +54,7 @@ impl Members {
             settle_ms: SETTLE_MS,
             resend_ms: (SETTLE_MS, RESEND_MS),
             window: (50_000, 16 << 20),
+            counter_max: Zxid::COUNTER_MAX,
         }
     }
 }

@@ -10,17 +10,22 @@ mod applied_is_durable;
 pub(crate) mod client_fifo;
 pub(crate) mod convergence;
 mod digests;
+mod durable_memory;
 mod ephemerals;
 mod epochs;
+mod initial_history;
 mod leadership;
+pub(crate) mod no_growth;
 pub(crate) mod nothing_lost;
 mod quorum_durability;
 mod sequence;
 mod sessions;
 
+use durable_memory::DurableMemory;
 use sequence::Sequence;
 use std::collections::BTreeMap;
 use zkctl::server::Server;
+use zkctl::zxid::Zxid;
 
 pub(crate) type Check = Result<(), String>;
 
@@ -30,6 +35,11 @@ pub(crate) struct Seen<'a> {
     /// Its incarnation.
     pub(crate) life: u64,
     pub(crate) server: &'a Server,
+    /// Its disk is dropping what lies behind some point.
+    pub(crate) cutting: bool,
+    /// How far a server's history would reach behind a power cut now, by the bytes of its disk; `None` if that
+    /// cannot be asked: it is being cut, or was damaged.
+    pub(crate) surviving: &'a dyn Fn(u64) -> Option<Zxid>,
     /// Who votes by its own list.
     pub(crate) voters: &'a [u64],
     /// Time since it started, by ours, and its clock's milliseconds in a thousand of ours.
@@ -50,6 +60,9 @@ pub(crate) struct Contact {
     pub(crate) timeout: u64,
 }
 
+/// One in so many decisions and deliveries is looked for in the bytes of the disks: reading them back is dear.
+const SAMPLE: u64 = 40;
+
 pub(crate) trait Invariant {
     /// What a violation is called.
     fn name(&self) -> &'static str;
@@ -62,6 +75,7 @@ pub(crate) trait Invariant {
 pub(crate) struct Invariants {
     every_step: Vec<Box<dyn Invariant>>,
     pub(crate) sequence: Sequence,
+    pub(crate) memory: DurableMemory,
     pub(crate) checks: u64,
 }
 
@@ -76,14 +90,16 @@ impl Invariants {
             Box::<applied_is_durable::AppliedIsDurable>::default(),
             Box::<ephemerals::Ephemerals>::default(),
             Box::<digests::Digests>::default(),
+            Box::<initial_history::InitialHistory>::default(),
         ];
-        Invariants { every_step, sequence: Sequence::default(), checks: 0 }
+        let (sequence, memory) = (Sequence::default(), DurableMemory::default());
+        Invariants { every_step, sequence, memory, checks: 0 }
     }
 
     pub(crate) fn after_step(&mut self, seen: &Seen<'_>) -> Check {
         self.checks += 1;
-        let sequence: &mut dyn Invariant = &mut self.sequence;
-        for invariant in std::iter::once(sequence).chain(self.every_step.iter_mut().map(|i| &mut **i)) {
+        let kept: [&mut dyn Invariant; 2] = [&mut self.sequence, &mut self.memory];
+        for invariant in kept.into_iter().chain(self.every_step.iter_mut().map(|i| &mut **i)) {
             invariant.check(seen).map_err(|what| format!("{}: {what}", invariant.name()))?;
         }
         sessions::check(seen, self.sequence.fresh())

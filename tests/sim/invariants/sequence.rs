@@ -22,6 +22,8 @@ struct Cursor {
     life: u64,
     accepted: Zxid,
     delivered: Zxid,
+    /// What it led before this step, in which its reign may have ended behind a proposal.
+    led: Option<Epoch>,
 }
 
 #[derive(Default)]
@@ -57,7 +59,8 @@ impl Sequence {
             }
             return Err(format!("Integrity: {zxid} at {sid} is not what its primary broadcast"));
         }
-        if seen.server.zab().reign() != Some(zxid.epoch()) {
+        let led = self.cursors.get(&seen.sid).filter(|c| c.life == seen.life).and_then(|c| c.led);
+        if ![seen.server.zab().reign(), led].contains(&Some(zxid.epoch())) {
             return Err(format!("Integrity: {sid} has {zxid}, which no primary broadcast"));
         }
         // An old primary that does not know of its end may go on; what it owes are the epochs before its own.
@@ -107,7 +110,8 @@ impl Invariant for Sequence {
         let mut cursor = self.cursors.get(&seen.sid).copied().unwrap_or_default();
         if cursor.life != seen.life {
             // What recovery read is compared from its window's beginning; what it applied stays to Agreement.
-            cursor = Cursor { life: seen.life, accepted: history.base(), delivered: history.delivered() };
+            let (accepted, delivered) = (history.base(), history.delivered());
+            cursor = Cursor { life: seen.life, accepted, delivered, led: None };
         }
         if history.last() != cursor.accepted {
             let mut before = cursor.accepted.min(history.last()).max(history.base());
@@ -135,6 +139,7 @@ impl Invariant for Sequence {
                 self.newest = self.newest.max(cursor.delivered);
             }
         }
+        cursor.led = seen.server.zab().reign();
         self.cursors.insert(seen.sid, cursor);
         Ok(())
     }
