@@ -61,7 +61,8 @@ fn is_quick(batch: &Batch) -> bool {
         | DiskOp::Recover(_)
         | DiskOp::Initialise
         | DiskOp::Distrust
-        | DiskOp::Purge { .. } => false,
+        | DiskOp::Purge { .. }
+        | DiskOp::Measure => false,
     })
 }
 

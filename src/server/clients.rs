@@ -233,6 +233,9 @@ impl Server {
         client.timeout_ms = timeout_ms;
         client.read_only = request.read_only.map(|_| false);
         if request.session == 0 {
+            if self.zab.refuses_writes() {
+                return Verdict::Close("a new session would have to be written");
+            }
             let session = self.session_ids.allocate();
             client.session = session;
             self.by_session.insert(session, conn);

@@ -11,7 +11,7 @@ use crate::pipeline::{After, WriteRequest};
 use crate::time::Now;
 use crate::wire::opcode::OpCode;
 use crate::wire::quorum::{self, AuthInfo};
-use crate::zab::{Message, Proposal};
+use crate::zab::{Input, Message, Proposal};
 use bytes::Bytes;
 
 /// Expired sessions closed in one turn; a storm is cut into slices (ZOOKEEPER-1049).
@@ -23,6 +23,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let session = client.session;
         if self.reign.is_some() {
+            if self.zab.refuses_writes() {
+                self.refuse(conn, xid);
+                return Verdict::Stay;
+            }
             // Lent for the call: a copy for each write would be most of its allocations.
             let identities = std::mem::take(&mut client.identities);
             let owner = self.settings.me;
@@ -224,7 +228,8 @@ impl Server {
                     self.behind_barrier(now, Behind::Revalidation { link, sid, session, timeout_ms });
                 }
             }
-            (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, &touched),
+            (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, link, &touched),
+            (None, Message::Ping { touched, .. }) => self.on_refused(&touched, out),
             (None, Message::Revalidate(body)) => {
                 let mut reader = Reader::new(&body);
                 let (Ok(session), Ok(valid)) = (reader.i64(), reader.bool()) else { return };
@@ -256,6 +261,9 @@ impl Server {
             Some(OpCode::Sync) => {
                 self.behind_barrier(now, Behind::LearnerSync(link));
             }
+            Some(op) if self.zab.refuses_writes() && (op.is_write() || op == OpCode::CreateSession) => {
+                self.refuse_learner(now, link, session, cxid);
+            }
             Some(op) if op.is_write() || op == OpCode::CreateSession => {
                 let request = WriteRequest { session, cxid, op, body, identities: &identities, owner: sid };
                 self.propose(now, &request);
@@ -267,7 +275,10 @@ impl Server {
         }
     }
 
-    fn on_touches(&mut self, now: Now, touched: &[u8]) {
+    fn on_touches(&mut self, now: Now, link: LinkId, touched: &[u8]) {
+        if let Some(room) = Server::room_in(touched) {
+            self.zab_input(now, Input::LearnerRoom { link, room });
+        }
         let Some(reign) = &mut self.reign else { return };
         let mut reader = Reader::new(touched);
         while let (Ok(session), Ok(timeout_ms)) = (reader.i64(), reader.i32()) {
@@ -277,7 +288,7 @@ impl Server {
 
     /// The leader closes the sessions whose time is up.
     pub(super) fn expire_sessions(&mut self, now: Now) {
-        if self.service == Service::Down {
+        if self.service == Service::Down || self.zab.refuses_writes() {
             return;
         }
         let Some(reign) = &mut self.reign else { return };

@@ -39,5 +39,6 @@ mod strace;
 
 mod corruption;
 mod disk_faults;
+mod full_disk;
 mod histories;
 mod power;

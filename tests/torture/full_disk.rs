@@ -1,0 +1,162 @@
+//! Disks that fill up to their reserve and are emptied again: no server ends, nothing acknowledged is lost.
+//!
+//! Each server has a file system of its own, which a file of the wanted length fills.
+//! `DISK_FAULT_ROUNDS` repeats the whole on one ensemble.
+
+use crate::client::{Client, create_body, get_body};
+use crate::ensemble::Ensemble;
+use crate::ledger;
+use crate::load::Writers;
+use crate::rig::Rig;
+use crate::server::Server;
+use crate::state::{setting, until};
+use crate::trees::assert_equal;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use zkctl::wire::errcode::ErrorCode;
+use zkctl::wire::opcode::OpCode;
+use zkctl::wire::words::Mode;
+
+const WRITERS: u64 = 3;
+/// Acknowledged writes that show that an ensemble goes on.
+const GOES_ON: u64 = 60;
+const MB: u64 = 1 << 20;
+/// Short ticks, and marks far from each other.
+const LINES: &str = "tickTime=200\ninitLimit=25\nsyncLimit=5\nmaxSessionTimeout=60000\nsnapCount=2000\n\
+                     zkctl.disk.softMb=60\nzkctl.disk.hardMb=20\n";
+/// Free bytes between the marks, and below both.
+const LITTLE: u64 = 40 * MB;
+const NONE: u64 = 10 * MB;
+
+fn rounds() -> u64 {
+    setting("DISK_FAULT_ROUNDS", 1)
+}
+
+fn ballast(server: &Server) -> PathBuf {
+    server.data().join("ballast")
+}
+
+/// Leaves so much on a server's file system.
+fn leave(server: &Server, bytes: u64) {
+    let file = File::options().create(true).truncate(false).write(true).open(ballast(server)).unwrap();
+    let stat = rustix::fs::statvfs(server.data().as_path()).unwrap();
+    let free = stat.f_bavail * stat.f_frsize;
+    let len = file.metadata().unwrap().len() + free.saturating_sub(bytes);
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).unwrap();
+}
+
+fn empty(server: &Server) {
+    fs::remove_file(ballast(server)).unwrap();
+}
+
+fn metric_is(server: &Server, key: &str, value: &str) -> Option<()> {
+    (server.metric(key)? == value).then_some(())
+}
+
+fn leads(ensemble: &Ensemble, among: impl Fn(usize) -> bool) -> Option<usize> {
+    (0..ensemble.servers.len())
+        .find(|i| among(*i) && matches!(ensemble.servers[*i].mode(), Some(Mode::Leader | Mode::Standalone)))
+}
+
+/// All are back, hold what was acknowledged, and equal each other.
+fn check(ensemble: &Ensemble, writers: &Writers) {
+    ensemble.wait_serving();
+    let written = writers.pause();
+    let tree = assert_equal(ensemble);
+    written.iter().for_each(|w| w.check(&tree));
+    writers.go_on();
+}
+
+fn finish(ensemble: &mut Ensemble, writers: Writers, fault: &str, count: u64) {
+    let written = writers.end();
+    let tree = assert_equal(ensemble);
+    written.iter().for_each(|w| w.check(&tree));
+    let ended = ensemble.servers.iter_mut().filter_map(Server::ended).count();
+    assert_eq!(ended, 0, "no server ended");
+    let writes = written.iter().map(|w| w.count()).sum();
+    eprintln!("{fault}: {count} times, {writes} acknowledged writes, none lost");
+    ledger::record("disk faults", "", [(fault, count), ("writes", writes), ("lost", 0)]);
+}
+
+/// A write is answered with the error, a read behind it on the same connection with the data.
+fn assert_refuses(server: &Server, client: &mut Client) {
+    let write = (OpCode::Create, create_body("/never", b""));
+    let replies = until("a write and a read are answered", || {
+        client.pipeline(&[write.clone(), (OpCode::GetData, get_body("/load"))]).ok()
+    });
+    let errors: Vec<_> = replies.iter().map(|r| r.err).collect();
+    assert_eq!(errors, [ErrorCode::OPERATIONTIMEOUT, ErrorCode::OK], "{}", server.said());
+}
+
+#[test]
+fn a_leader_with_little_room_hands_over_and_without_any_stays_away_until_there_is_some() {
+    let mut rig = Rig::three("little-room", LINES);
+    let writers = Writers::start(&rig.ensemble.addresses(), WRITERS);
+    for _ in 0..rounds() {
+        writers.wait_for(GOES_ON);
+        let leader = rig.ensemble.leader();
+        let server = &rig.ensemble.servers[leader];
+        until("its room is measured", || metric_is(server, "zk_disk_room", "ample"));
+        leave(server, LITTLE);
+        until("another leads", || leads(&rig.ensemble, |i| i != leader));
+        until("it follows", || (server.mode() == Some(Mode::Follower)).then_some(()));
+        until("it says so", || metric_is(server, "zk_disk_room", "low"));
+        writers.wait_for(GOES_ON);
+        leave(server, NONE);
+        until("it leaves", || server.said().contains("staying away").then_some(()));
+        until("it serves nobody", || server.mode().is_none().then_some(()));
+        assert!(server.word("ruok").is_some(), "it lives");
+        writers.wait_for(GOES_ON);
+        empty(server);
+        rig.wait_serving();
+        check(&rig.ensemble, &writers);
+    }
+    finish(&mut rig.ensemble, writers, "fault: leader's disk almost full", rounds());
+}
+
+#[test]
+fn with_all_disks_full_reads_are_served_and_writes_refused_until_there_is_room() {
+    let mut rig = Rig::three("no-room", LINES);
+    let writers = Writers::start(&rig.ensemble.addresses(), WRITERS);
+    for _ in 0..rounds() {
+        writers.wait_for(GOES_ON);
+        let mut clients: Vec<_> = rig.ensemble.addresses().into_iter().map(Client::of).collect();
+        rig.ensemble.servers.iter().for_each(|s| leave(s, NONE));
+        let servers = &rig.ensemble.servers;
+        let refusing = |i: usize| metric_is(&servers[i], "zk_writes_refused", "1").is_some();
+        let leader = until("the leader refuses writes", || leads(&rig.ensemble, refusing));
+        let follower = rig.ensemble.follower();
+        for index in [leader, follower] {
+            assert_refuses(&servers[index], &mut clients[index]);
+        }
+        servers.iter().for_each(empty);
+        writers.wait_for(GOES_ON);
+        rig.wait_serving();
+        check(&rig.ensemble, &writers);
+    }
+    finish(&mut rig.ensemble, writers, "fault: all disks almost full", rounds());
+}
+
+#[test]
+fn followers_without_room_leave_one_by_one_and_the_last_stays() {
+    let mut rig = Rig::three("followers-room", LINES);
+    let writers = Writers::start(&rig.ensemble.addresses(), WRITERS);
+    writers.wait_for(GOES_ON);
+    let leader = rig.ensemble.leader();
+    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+    let servers = &rig.ensemble.servers;
+    // A session cannot be made where none can be written.
+    let mut client = Client::of(servers[second].address());
+    leave(&servers[first], NONE);
+    until("the quorum does without the first", || servers[first].mode().is_none().then_some(()));
+    writers.wait_for(GOES_ON);
+    leave(&servers[second], NONE);
+    until("there is no quorum with room", || metric_is(&servers[leader], "zk_writes_refused", "1"));
+    assert_eq!(servers[second].mode(), Some(Mode::Follower));
+    assert_refuses(&servers[second], &mut client);
+    empty(&servers[first]);
+    writers.wait_for(GOES_ON);
+    empty(&servers[second]);
+    rig.wait_serving();
+    finish(&mut rig.ensemble, writers, "fault: followers' disks almost full", 1);
+}
