@@ -2,6 +2,7 @@
 //!
 //! `DISK_FAULT_ROUNDS` repeats each fault on one ensemble.
 
+use crate::ballast::fill;
 use crate::ensemble::Ensemble;
 use crate::ledger;
 use crate::load::Writers;
@@ -11,8 +12,7 @@ use crate::state::{setting, until};
 use crate::strace::Strace;
 use crate::trees::assert_equal;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 use zkctl::wire::words::Mode;
 
@@ -196,21 +196,6 @@ fn a_leader_that_stalls_whole_is_replaced() {
     drop(strace);
     until("it follows when its disk has answered", || (server.mode() == Some(Mode::Follower)).then_some(()));
     finish(ensemble, writers, "fault: stalled leader", 1);
-}
-
-/// Fills a file system but for a little; returns the file that does.
-fn fill(place: &std::path::Path, leave: u64) -> PathBuf {
-    let path = place.join("ballast");
-    let mut file = File::create(&path).unwrap();
-    let chunk = vec![1; 64 << 10];
-    let mut len = 0;
-    while let Ok(n) = file.write(&chunk) {
-        len += n as u64;
-    }
-    file.sync_all().unwrap();
-    file.set_len(len.saturating_sub(leave)).unwrap();
-    file.sync_all().unwrap();
-    path
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Each server has a file system of its own, which a file of the wanted length fills.
 //! `DISK_FAULT_ROUNDS` repeats the whole on one ensemble.
 
+use crate::ballast::fill;
 use crate::client::{Client, create_body, get_body};
 use crate::ensemble::Ensemble;
 use crate::ledger;
@@ -11,8 +12,7 @@ use crate::rig::Rig;
 use crate::server::Server;
 use crate::state::{setting, until};
 use crate::trees::assert_equal;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs;
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::words::Mode;
@@ -32,21 +32,13 @@ fn rounds() -> u64 {
     setting("DISK_FAULT_ROUNDS", 1)
 }
 
-fn ballast(server: &Server) -> PathBuf {
-    server.data().join("ballast")
-}
-
 /// Leaves so much on a server's file system.
 fn leave(server: &Server, bytes: u64) {
-    let file = File::options().create(true).truncate(false).write(true).open(ballast(server)).unwrap();
-    let stat = rustix::fs::statvfs(server.data().as_path()).unwrap();
-    let free = stat.f_bavail * stat.f_frsize;
-    let len = file.metadata().unwrap().len() + free.saturating_sub(bytes);
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).unwrap();
+    fill(&server.data(), bytes);
 }
 
 fn empty(server: &Server) {
-    fs::remove_file(ballast(server)).unwrap();
+    fs::remove_file(server.data().join("ballast")).unwrap();
 }
 
 fn metric_is(server: &Server, key: &str, value: &str) -> Option<()> {
