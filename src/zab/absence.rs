@@ -38,13 +38,7 @@ impl Zab {
             self.absence = Absence::default();
         }
         let verdict = match &mut self.role {
-            Role::Leading(leader) => {
-                let mut ctx = Ctx { now, shared: &mut self.shared, out };
-                if room < before {
-                    leader.hear_the_others_first(&ctx);
-                }
-                leader.weigh_room(&mut ctx)
-            }
+            Role::Leading(leader) => leader.weigh_room(&mut Ctx { now, shared: &mut self.shared, out }),
             Role::Learning(learner) => learner.leaves_without_room(&self.shared),
             Role::Standalone => {
                 if (before == Room::Full) != (room == Room::Full) {

@@ -11,6 +11,7 @@ use super::room::{self, Room, Voter};
 use super::shared::{Ctx, Verdict, Wait};
 use super::sync_plan::{SyncPlan, plan};
 use crate::ids::{LinkId, Sid};
+use crate::limits;
 use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::quorum::LearnerInfo;
@@ -25,8 +26,6 @@ const COUNTER_QUIET_END: u32 = 0xf000_0000;
 /// How long a reign lasts before it is handed over, in ticks: an election that went against the disks' room
 /// must not be followed by the next one at once.
 const REIGN_TICKS_MIN: u64 = 4;
-/// How long the followers' words on their room may be on the way, in ticks: they measure, then they are pinged.
-const WORD_TICKS: u64 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -73,6 +72,8 @@ pub(super) struct Leader {
     handing_over: bool,
     /// Not before then: a reign must have been of use.
     may_hand_over: Millis,
+    /// Since when another voter has more room.
+    outdone: Option<Millis>,
 }
 
 impl Leader {
@@ -96,6 +97,7 @@ impl Leader {
             refuses: false,
             handing_over: false,
             may_hand_over: Millis(0),
+            outdone: None,
         };
         let verdict = leader.discover(ctx);
         (leader, verdict)
@@ -600,11 +602,6 @@ impl Leader {
         self.weigh_room(ctx)
     }
 
-    /// Our own room shrank, and so may the others' have, which we hear of later: full disks are rarely alone.
-    pub(super) fn hear_the_others_first(&mut self, ctx: &Ctx<'_>) {
-        self.may_hand_over = self.may_hand_over.max(ctx.now + WORD_TICKS * ctx.shared.cfg.tick_ms);
-    }
-
     /// Whose disks have room, and what follows from it.
     pub(super) fn weigh_room(&mut self, ctx: &mut Ctx<'_>) -> Verdict {
         if self.phase != Phase::Broadcast {
@@ -622,7 +619,13 @@ impl Leader {
         };
         let voters: Vec<Voter> = active.map(voter).collect();
         let judgement = room::judge(shared.cfg.me, shared.room, &voters, &shared.cfg.quorum);
-        self.handing_over = judgement.better.is_some() && ctx.now >= self.may_hand_over;
+        let outdone = judgement.better.map(|_| self.outdone.unwrap_or(ctx.now));
+        // Disks that are alike fill up and are emptied together, and each server tells of its own when it has
+        // measured and was pinged: until then some words are old.
+        let words_ms = limits::ROOM_EVERY_MS + ctx.shared.cfg.tick_ms;
+        let sure = outdone.is_some_and(|since| ctx.now >= since + words_ms);
+        self.outdone = outdone;
+        self.handing_over = sure && ctx.now >= self.may_hand_over;
         if let (true, Some((sid, true)), true) = (self.handing_over, judgement.better, last == self.committed)
         {
             return Verdict::look(format!("our disk is {}, that of server {sid} is not", shared.room.text()));

@@ -50,6 +50,13 @@ fn leads(ensemble: &Ensemble, among: impl Fn(usize) -> bool) -> Option<usize> {
         .find(|i| among(*i) && matches!(ensemble.servers[*i].mode(), Some(Mode::Leader | Mode::Standalone)))
 }
 
+/// All have been emptied and know it, so that nobody hands over any more.
+fn wait_ample(ensemble: &Ensemble) {
+    for server in &ensemble.servers {
+        until("it has room", || metric_is(server, "zk_disk_room", "ample"));
+    }
+}
+
 /// All are back, hold what was acknowledged, and equal each other.
 fn check(ensemble: &Ensemble, writers: &Writers) {
     ensemble.wait_serving();
@@ -100,6 +107,7 @@ fn a_leader_with_little_room_hands_over_and_without_any_stays_away_until_there_i
         assert!(server.word("ruok").is_some(), "it lives");
         writers.wait_for(GOES_ON);
         empty(server);
+        wait_ample(&rig.ensemble);
         rig.wait_serving();
         check(&rig.ensemble, &writers);
     }
@@ -122,6 +130,7 @@ fn with_all_disks_full_reads_are_served_and_writes_refused_until_there_is_room()
             assert_refuses(&servers[index], &mut clients[index]);
         }
         servers.iter().for_each(empty);
+        wait_ample(&rig.ensemble);
         writers.wait_for(GOES_ON);
         rig.wait_serving();
         check(&rig.ensemble, &writers);
@@ -149,6 +158,7 @@ fn followers_without_room_leave_one_by_one_and_the_last_stays() {
     empty(&servers[first]);
     writers.wait_for(GOES_ON);
     empty(&servers[second]);
+    wait_ample(&rig.ensemble);
     rig.wait_serving();
     finish(&mut rig.ensemble, writers, "fault: followers' disks almost full", 1);
 }

@@ -36,6 +36,7 @@ fn a_leader_with_little_room_hands_over_to_one_with_more() {
 fn it_goes_when_what_was_begun_is_decided_and_takes_nothing_more() {
     let mut z = three();
     z.has_room(ZK3, Room::Low);
+    z.live(1000);
     // The disks of the others hold it up.
     z.proposes(ZK3, "1:1");
     for _ in 0..6 {
