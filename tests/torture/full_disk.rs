@@ -5,14 +5,18 @@
 
 use crate::ballast::fill;
 use crate::client::{Client, create_body, get_body};
-use crate::ensemble::Ensemble;
+use crate::ensemble::{COMMON, Ensemble};
+use crate::framed::Framed;
+use crate::images::Image;
 use crate::ledger;
 use crate::load::Writers;
 use crate::rig::Rig;
-use crate::server::Server;
+use crate::server::{Server, free_port};
 use crate::state::{setting, until};
 use crate::trees::assert_equal;
+use std::cell::RefCell;
 use std::fs;
+use zkctl::wire::connect::ConnectRequest;
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::words::Mode;
@@ -161,4 +165,62 @@ fn followers_without_room_leave_one_by_one_and_the_last_stays() {
     wait_ample(&rig.ensemble);
     rig.wait_serving();
     finish(&mut rig.ensemble, writers, "fault: followers' disks almost full", 1);
+}
+
+/// Short sessions, so that some would expire while nothing can be written.
+const ALONE: &str = "tickTime=100\nmaxSessionTimeout=1000\nzkctl.disk.softMb=30\nzkctl.disk.hardMb=20\n";
+/// Longer than a session there may be silent.
+const SILENCE_MS: u64 = 3000;
+
+fn number(server: &Server, key: &str) -> u64 {
+    until(key, || server.metric(key)?.parse().ok())
+}
+
+fn opens_session(server: &Server) -> bool {
+    let wait = std::time::Duration::from_secs(5);
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: 0,
+        timeout_ms: 1000,
+        session: 0,
+        password: &[0; 16],
+        read_only: Some(false),
+    };
+    let mut stream = Framed::dial(server.address(), wait, wait).unwrap();
+    stream.shake(&request).is_ok()
+}
+
+#[test]
+fn a_server_alone_without_room_keeps_its_sessions() {
+    let image = RefCell::new(None);
+    let mut ensemble = Ensemble::start("alone-full", |dir| {
+        image.replace(Some(Image::fresh(dir.join("1.ext4"), dir.join("1/data"), 128 * MB)));
+        vec![Server::new(dir.join("1"), free_port(), &format!("{COMMON}{ALONE}"))]
+    });
+    let server = &ensemble.servers[0];
+    let mut client = Client::of(server.address());
+    client.create("/load", b"x");
+    let silent = Client::of(server.address());
+    let mut ending = Client::of(server.address());
+    leave(server, NONE);
+    until("it refuses writes", || metric_is(server, "zk_writes_refused", "1"));
+    assert_refuses(server, &mut client);
+    let end = ending.call(OpCode::CloseSession, Vec::new()).unwrap();
+    assert_eq!(end.err, ErrorCode::OPERATIONTIMEOUT, "its session is not over yet");
+    assert!(!opens_session(server), "there is no room for another session");
+    let (began, expired) = (number(server, "zk_uptime"), number(server, "zk_stale_sessions_expired"));
+    until("sessions should have expired", || {
+        (number(server, "zk_uptime") > began + SILENCE_MS).then_some(())
+    });
+    assert_eq!(number(server, "zk_stale_sessions_expired"), expired, "{}", server.said());
+    assert_eq!((client.get("/load").0, client.expired), (b"x".to_vec(), 0), "its session goes on");
+    empty(server);
+    until("what is silent expires when there is room", || {
+        (number(server, "zk_stale_sessions_expired") >= expired + 2).then_some(())
+    });
+    Client::of(server.address()).create("/after", b"");
+    drop(silent);
+    assert!(ensemble.servers[0].ended().is_none(), "it never ended");
+    ensemble.servers[0].kill();
+    drop(image.take());
 }
