@@ -225,6 +225,9 @@ impl Server {
             // It has seen a state that this server does not know yet (single system image).
             return Verdict::Close("the client is ahead of this server");
         }
+        if request.session == 0 && self.refuses_writes() {
+            return Verdict::Close("a new session would have to be written");
+        }
         let (min, max) = self.settings.session_ms;
         let timeout_ms = request.timeout_ms.clamp(min, max);
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
@@ -233,9 +236,6 @@ impl Server {
         client.timeout_ms = timeout_ms;
         client.read_only = request.read_only.map(|_| false);
         if request.session == 0 {
-            if self.zab.refuses_writes() {
-                return Verdict::Close("a new session would have to be written");
-            }
             let session = self.session_ids.allocate();
             client.session = session;
             self.by_session.insert(session, conn);

@@ -68,6 +68,11 @@ impl Server {
         None
     }
 
+    /// Whether writes are answered with an error now.
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.zab.refuses_writes() || self.storage.is_out_of_room()
+    }
+
     /// Answers a write that was not proposed, at its turn. The connection stays; only an end of session that
     /// cannot be written ends it, so that the session can expire when there is room.
     pub(super) fn refuse(&mut self, conn: ConnId, xid: i32) {

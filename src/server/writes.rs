@@ -20,13 +20,13 @@ const EXPIRIES_PER_TURN: usize = 200;
 impl Server {
     /// Sends a write on its way.
     pub(super) fn submit(&mut self, now: Now, conn: ConnId, xid: i32, op: OpCode, body: &[u8]) -> Verdict {
+        if self.reign.is_some() && self.refuses_writes() {
+            self.refuse(conn, xid);
+            return Verdict::Stay;
+        }
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let session = client.session;
         if self.reign.is_some() {
-            if self.zab.refuses_writes() {
-                self.refuse(conn, xid);
-                return Verdict::Stay;
-            }
             // Lent for the call: a copy for each write would be most of its allocations.
             let identities = std::mem::take(&mut client.identities);
             let owner = self.settings.me;
@@ -261,7 +261,7 @@ impl Server {
             Some(OpCode::Sync) => {
                 self.behind_barrier(now, Behind::LearnerSync(link));
             }
-            Some(op) if self.zab.refuses_writes() && (op.is_write() || op == OpCode::CreateSession) => {
+            Some(op) if self.refuses_writes() && (op.is_write() || op == OpCode::CreateSession) => {
                 self.refuse_learner(now, link, session, cxid);
             }
             Some(op) if op.is_write() || op == OpCode::CreateSession => {

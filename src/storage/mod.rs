@@ -117,6 +117,8 @@ pub enum StorageEvent {
 struct LogFlight {
     id: u64,
     ticket: Ticket,
+    /// Of records.
+    bytes: u64,
     mark: Option<DurableMark>,
 }
 
@@ -281,7 +283,8 @@ impl Storage {
         }
         let id = self.next_log_id;
         self.next_log_id += 1;
-        self.log_flight = Some(LogFlight { id, ticket, mark: self.log.segment.map(|s| s.mark()) });
+        self.log_flight =
+            Some(LogFlight { id, ticket, bytes: bytes as u64, mark: self.log.segment.map(|s| s.mark()) });
         out.push(Batch { lane: Lane::Log, id, ops });
     }
 
@@ -478,6 +481,11 @@ impl Storage {
         self.gauge = Some(RoomGauge::new(marks));
     }
 
+    /// Whether the log took so much in so short a time that it may be at the reserve.
+    pub fn is_out_of_room(&self) -> bool {
+        self.gauge.as_ref().is_some_and(RoomGauge::is_spent)
+    }
+
     /// Whether `watch_room` was called.
     pub fn watches_room(&self) -> bool {
         self.gauge.is_some()
@@ -489,7 +497,16 @@ impl Storage {
     }
 
     fn measure(&mut self, now: Millis) {
-        if self.gauge.as_mut().is_some_and(|g| g.begin(now)) {
+        let waiting = || {
+            let bytes = |item: &LogItem| match item {
+                LogItem::Append(proposal) => proposal.bytes.len() as u64,
+                _ => 0,
+            };
+            let under_way = self.log_flight.as_ref().map_or(0, |flight| flight.bytes);
+            self.queue.iter().map(|(_, item)| bytes(item)).sum::<u64>() + under_way
+        };
+        if let Some(gauge) = self.gauge.as_mut().filter(|g| g.is_due(now)) {
+            gauge.begin(now, waiting(), self.log.ready());
             self.bulk_queue.push_back((Bulk::Measure, vec![DiskOp::Measure]));
         }
     }

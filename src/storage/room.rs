@@ -58,12 +58,27 @@ pub(super) struct RoomGauge {
     log: Room,
     /// What the log may still take before it is at the reserve; `None` before it was measured.
     above: Option<u64>,
+    /// Bytes for the log that the last measure did not see, and those that one under way will not.
+    spent: (u64, u64),
+    /// What the log has in advance, as of the last measure, and of the one under way.
+    ready: (u64, u64),
 }
 
 impl RoomGauge {
     pub(super) fn new(marks: RoomMarks) -> RoomGauge {
         let (data, log) = (Room::Ample, Room::Ample);
-        RoomGauge { marks, measuring: false, next: Millis(0), allowance: 0, data, log, above: None }
+        let (spent, ready) = Default::default();
+        RoomGauge {
+            marks,
+            measuring: false,
+            next: Millis(0),
+            allowance: 0,
+            data,
+            log,
+            above: None,
+            spent,
+            ready,
+        }
     }
 
     /// As measured last.
@@ -74,6 +89,13 @@ impl RoomGauge {
     /// So much goes to the log.
     pub(super) fn spend(&mut self, bytes: u64) {
         self.allowance = self.allowance.saturating_sub(bytes);
+        self.spent = (self.spent.0 + bytes, self.spent.1 + bytes);
+    }
+
+    /// Whether so much was taken since the last measure that the log may be at the reserve: a burst is faster
+    /// than any measure.
+    pub(super) fn is_spent(&self) -> bool {
+        self.marks.hard != Some(0) && self.above.is_some_and(|above| self.spent.0 > above + self.ready.0)
     }
 
     /// A segment was begun: another will be made ready.
@@ -81,16 +103,20 @@ impl RoomGauge {
         self.allowance = 0;
     }
 
-    /// Whether to measure now; then one is under way until `take`.
-    pub(super) fn begin(&mut self, now: Millis) -> bool {
-        if self.measuring || (now < self.next && self.allowance > 0) {
-            return false;
-        }
+    /// Whether it is time to measure.
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        !self.measuring && (now >= self.next || self.allowance == 0)
+    }
+
+    /// A measure is under way until `take`. It does not see `waiting` bytes for the log, nor that `ready` bytes
+    /// of what it sees taken are the log's to fill.
+    pub(super) fn begin(&mut self, now: Millis, waiting: u64, ready: u64) {
+        self.spent.1 = waiting;
+        self.ready.1 = ready;
         self.measuring = true;
         self.next = now + limits::ROOM_EVERY_MS;
         // Until it is known: what comes in meanwhile does not ask again.
         self.allowance = u64::MAX;
-        true
     }
 
     /// When `begin` is wanted though nothing is written.
@@ -114,6 +140,7 @@ impl RoomGauge {
     /// What was measured.
     pub(super) fn take(&mut self, spaces: &Spaces, pieces: Pieces) {
         self.measuring = false;
+        (self.spent.0, self.ready.0) = (self.spent.1, self.ready.1);
         let segments = 2 * pieces.segment;
         let (for_data, for_log) = match spaces.shared {
             true => (segments + pieces.snapshot, segments + pieces.snapshot),
@@ -232,19 +259,42 @@ mod tests {
     #[test]
     fn it_is_measured_each_second_and_when_much_was_written() {
         let mut gauge = RoomGauge::new(RoomMarks::default());
-        assert!(gauge.begin(Millis(0)), "at the start");
-        assert!(!gauge.begin(Millis(5000)), "one at a time");
-        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
-        assert!(!gauge.begin(Millis(999)));
+        let measure = |gauge: &mut RoomGauge, at: u64| {
+            gauge.begin(Millis(at), 0, 0);
+            assert!(!gauge.is_due(Millis(at + 5000)), "one at a time");
+            gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
+        };
+        assert!(gauge.is_due(Millis(0)), "at the start");
+        measure(&mut gauge, 0);
+        assert!(!gauge.is_due(Millis(999)));
         assert_eq!(gauge.next_deadline(), Some(Millis(1000)));
         gauge.spend(9 * MB);
-        assert!(!gauge.begin(Millis(999)));
+        assert!(!gauge.is_due(Millis(999)));
         gauge.spend(MB);
-        assert!(gauge.begin(Millis(999)), "half of what was left above the reserve");
-        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
-        assert!(gauge.begin(Millis(1999)));
-        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
+        assert!(gauge.is_due(Millis(999)), "half of what was left above the reserve");
+        measure(&mut gauge, 999);
+        assert!(gauge.is_due(Millis(1999)));
+        measure(&mut gauge, 1999);
         gauge.hurry();
-        assert!(gauge.begin(Millis(2000)), "a segment was begun");
+        assert!(gauge.is_due(Millis(2000)), "a segment was begun");
+    }
+
+    #[test]
+    fn a_burst_stops_at_the_reserve_before_it_is_measured() {
+        let mut gauge = RoomGauge::new(RoomMarks::default());
+        gauge.spend(1000 * MB);
+        assert!(!gauge.is_spent(), "nothing is known yet");
+        // Of the 20 MB above the reserve and 5 in a segment, 3 are waiting to be written.
+        gauge.begin(Millis(0), 3 * MB, 5 * MB);
+        gauge.spend(2 * MB);
+        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
+        gauge.spend(20 * MB);
+        assert!(!gauge.is_spent());
+        gauge.spend(1);
+        assert!(gauge.is_spent());
+        gauge.begin(Millis(0), 0, 0);
+        assert!(gauge.is_spent(), "until it is measured");
+        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
+        assert!(!gauge.is_spent());
     }
 }

@@ -117,7 +117,10 @@ mod tests {
         text.chars().enumerate().map(voter).collect()
     }
 
-    fn judged(own: Room, of: i64, others: &str) -> (bool, Option<(i64, bool)>, Vec<u64>) {
+    /// Refused; who is better, and whether it has caught up; who may go.
+    type Judged = (bool, Option<(i64, bool)>, Vec<u64>);
+
+    fn judged(own: Room, of: i64, others: &str) -> Judged {
         let quorum = Majority::new((1..=of).map(Sid).collect());
         let j = judge(Sid(1), own, &voters(others), &quorum);
         (j.refuses, j.better.map(|(s, c)| (s.0, c)), j.lets_go.iter().map(|l| l.0).collect())
@@ -127,7 +130,7 @@ mod tests {
     fn what_a_leader_does_by_table() {
         use Room::{Ample, Full, Low};
         let nothing = (false, None, vec![]);
-        let table: &[(Room, i64, &str, (bool, Option<(i64, bool)>, Vec<u64>))] = &[
+        let table: &[(Room, i64, &str, Judged)] = &[
             (Ample, 1, "", nothing.clone()),
             (Full, 1, "", (true, None, vec![])),
             (Ample, 3, "AA", nothing.clone()),

@@ -4,7 +4,7 @@
 //! `DISK_FAULT_ROUNDS` repeats the whole on one ensemble.
 
 use crate::ballast::fill;
-use crate::client::{Client, create_body, get_body};
+use crate::client::{Client, create_body, get_body, set_body};
 use crate::ensemble::{COMMON, Ensemble};
 use crate::framed::Framed;
 use crate::images::Image;
@@ -221,6 +221,47 @@ fn a_server_alone_without_room_keeps_its_sessions() {
     Client::of(server.address()).create("/after", b"");
     drop(silent);
     assert!(ensemble.servers[0].ended().is_none(), "it never ended");
+    ensemble.servers[0].kill();
+    drop(image.take());
+}
+
+/// Nobody fills this disk but the writes themselves, as fast as they go, by the marks that nobody set: the
+/// server notices before the last byte.
+#[test]
+fn a_server_that_fills_its_disk_itself_does_not_end() {
+    let image = RefCell::new(None);
+    let mut ensemble = Ensemble::start("fills-itself", |dir| {
+        image.replace(Some(Image::fresh(dir.join("1.ext4"), dir.join("1/data"), 128 * MB)));
+        let lines = "preAllocSize=16384\nsnapCount=1000\n";
+        vec![Server::new(dir.join("1"), free_port(), &format!("{COMMON}{lines}"))]
+    });
+    let server = &ensemble.servers[0];
+    let mut client = Client::of(server.address());
+    client.create("/load", b"x");
+    leave(server, 50 * MB);
+    let data = vec![7; 100_000];
+    let mut done = 0;
+    until("the disk is full", || {
+        // What is in flight at once is more than the reserve.
+        let burst: Vec<_> = (0..200).map(|_| (OpCode::SetData, set_body("/load", &data))).collect();
+        let replies = client.pipeline(&burst).unwrap_or_else(|e| panic!("{e}: {}", server.said()));
+        let ok = replies.iter().filter(|r| r.err.is_ok()).count();
+        assert!(replies.iter().all(|r| r.err.is_ok() || r.err == ErrorCode::OPERATIONTIMEOUT));
+        done += ok;
+        (ok == 0 && metric_is(server, "zk_writes_refused", "1").is_some()).then_some(())
+    });
+    assert!(done > 100, "void: {done} writes");
+    assert_eq!(client.get("/load").0, data);
+    eprintln!("full by {done} writes of 100 kB; refused {}", number(server, "zk_refused_writes_count"));
+    empty(server);
+    until("it goes on", || {
+        client.call(OpCode::SetData, set_body("/load", &data)).is_ok_and(|r| r.err.is_ok()).then_some(())
+    });
+    drop(client);
+    ensemble.servers[0].kill();
+    ensemble.servers[0].start();
+    ensemble.servers[0].wait_serving();
+    assert_eq!(Client::of(ensemble.servers[0].address()).get("/load").0, data);
     ensemble.servers[0].kill();
     drop(image.take());
 }
