@@ -62,6 +62,24 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 /// Txns between snapshots (`zookeeper.snapCount`).
 pub const SNAP_COUNT: u64 = 100_000;
+/// How often the disk's room is measured. What is written meanwhile must fit above the hard reserve, so much
+/// written asks earlier (`ROOM_BYTES_MIN` at least).
+pub const ROOM_EVERY_MS: u64 = 1000;
+/// See `ROOM_EVERY_MS`: near the reserve each megabyte is worth a look, which costs a system call.
+pub const ROOM_BYTES_MIN: u64 = 1 << 20;
+/// The hard reserve: two log batches (4 MB each) under way, a spare slice under way, and small files.
+pub const ROOM_HARD_BYTES: u64 = 16 << 20;
+/// On a small disk the reserve is no more than this part of it.
+pub const ROOM_HARD_SHARE: u64 = 40;
+/// On a small disk the soft mark, two segments and a snapshot elsewhere, is no more than this part of it.
+pub const ROOM_SOFT_SHARE: u64 = 10;
+/// Below the soft mark a segment is made ready in pieces of this part of its length.
+pub const ROOM_SEGMENT_PART: u64 = 8;
+/// A segment that is made ready only in part is a multiple of this.
+pub const ROOM_SEGMENT_BLOCK: u64 = 64 << 10;
+/// How long a candidate with little room waits for one with more before it stands itself; twice that without
+/// any. A round of votes takes milliseconds, or `finalizeWait` beside an Apache server.
+pub const ROOM_YIELD_MS: u64 = 600;
 /// Znodes the tree's index is sized for before they are loaded; a larger image grows it on the way.
 pub const LOAD_RESERVE_ZNODES: usize = 1 << 24;
 

@@ -12,8 +12,8 @@ use zkctl::format::{snapshot, txn_log};
 use zkctl::ids::SessionId;
 use zkctl::prng::Prng;
 use zkctl::storage::{
-    self, Batch, Dir, Disk, DiskError, DiskOp, DurableMark, FileRef, Lane, Recovered, RecoveryOptions, Storage, StorageOptions,
-    read_all, recover, recover_repairable,
+    self, Batch, Dir, Disk, DiskError, DiskOp, DurableMark, FileRef, Lane, Recovered, RecoveryOptions,
+    Storage, StorageOptions, read_all, recover, recover_repairable,
 };
 use zkctl::time::Millis;
 use zkctl::tree::{Tree, TreeOptions};
@@ -663,6 +663,7 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
     // Whoever cuts has removed the mark of what was durable.
     disk.remove(&FileRef::log("zkctl.durable")).unwrap();
     assert_eq!(recover(&mut disk.disk, &OPTIONS).unwrap().zab.last, z(1, 11));
+}
 
 /// What an orderly stop drops of a snapshot under way must be missed: the rest of it, handed over later, once got
 /// its name without the middle. (Found by the simulator, with slices of a few bytes.)

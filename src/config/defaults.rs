@@ -134,6 +134,8 @@ pub(super) const KNOWN: &[&str] = &[
     "syncLimit",
     "tickTime",
     "txnLogSizeLimitInKb",
+    "zkctl.disk.hardMb",
+    "zkctl.disk.softMb",
     "zkctl.session.keyFile",
     "znode.container.checkIntervalMs",
     "znode.container.maxPerMinute",

@@ -66,9 +66,11 @@ pub(super) fn apply(c: &mut ServerConfig, s: &mut Setting<'_>) {
     }
     if let Some(name) = s.key.strip_prefix("zkctl.") {
         c.zkctl.raw.insert(s.key.into(), s.value.into());
-        if name == "session.keyFile" {
-            c.zkctl.session_key_file = Some(s.path());
-            return;
+        match name {
+            "session.keyFile" => return c.zkctl.session_key_file = Some(s.path()),
+            "disk.softMb" => return c.zkctl.disk_soft_mb = s.number(0..=MB_MAX, FREE_MB),
+            "disk.hardMb" => return c.zkctl.disk_hard_mb = s.number(0..=MB_MAX, FREE_MB),
+            _ => {}
         }
     }
     if file_key(c, s) {
@@ -264,6 +266,8 @@ fn decode(text: &str) -> Option<i64> {
 }
 
 const PORT: &str = "a port between 1 and 65535";
+const FREE_MB: &str = "free MB, 0 for never";
+const MB_MAX: i64 = 1 << 30;
 
 impl Setting<'_> {
     fn problem(&self, reason: &str, fix: Option<String>) -> Problem {

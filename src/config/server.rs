@@ -56,6 +56,10 @@ pub struct Autopurge {
 pub struct ZkctlSettings {
     /// `zkctl.session.keyFile`: switches session passwords to keyed ones.
     pub session_key_file: Option<String>,
+    /// `zkctl.disk.softMb`: free MB below which another had better lead; 0 is never, `None` is by what is written.
+    pub disk_soft_mb: Option<u64>,
+    /// `zkctl.disk.hardMb`: free MB below which nothing more is written; 0 is never.
+    pub disk_hard_mb: Option<u64>,
     /// Every `zkctl.*` line as it stands.
     pub raw: BTreeMap<String, String>,
 }

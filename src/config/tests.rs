@@ -181,6 +181,19 @@ fn unknown_keys_warn_and_never_fail() {
 }
 
 #[test]
+fn the_marks_of_a_full_disk_are_megabytes_or_by_what_is_written() {
+    let marks = |lines: &str| {
+        let (config, warnings) = good(&format!("{ARTICLE}{lines}"), "1");
+        assert!(warnings.is_empty(), "{warnings:?}");
+        (config.zkctl.disk_soft_mb, config.zkctl.disk_hard_mb)
+    };
+    assert_eq!(marks(""), (None, None));
+    assert_eq!(marks("zkctl.disk.softMb=500\nzkctl.disk.hardMb=0\n"), (Some(500), Some(0)));
+    let errors = bad(&format!("{ARTICLE}zkctl.disk.hardMb=-1\n"), "1");
+    assert!(errors[0].contains("zkctl.disk.hardMb"), "{errors:?}");
+}
+
+#[test]
 fn an_ensemble_needs_its_limits_and_session_bounds_must_fit() {
     let errors = bad(&ARTICLE.replace("initLimit=10\n", ""), "1");
     assert!(errors[0].contains("initLimit: is not set"), "{errors:?}");

@@ -62,7 +62,8 @@ fn is_quick(batch: &Batch) -> bool {
         | DiskOp::Initialise { .. }
         | DiskOp::Settle { .. }
         | DiskOp::Distrust
-        | DiskOp::Purge { .. } => false,
+        | DiskOp::Purge { .. }
+        | DiskOp::Measure => false,
     })
 }
 

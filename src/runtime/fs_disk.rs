@@ -1,12 +1,12 @@
 //! `Disk` on the file system. Keeps files open; decides nothing.
 
 use super::direct_log::{self, DirectLog};
-use crate::storage::{Dir, Disk, DiskError, FileRef, TEMPORARY, write_zeros};
+use crate::storage::{Dir, Disk, DiskError, FileRef, Space, Spaces, TEMPORARY, write_zeros};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A server's directories.
@@ -104,6 +104,12 @@ impl FsDisk {
             }
         }
     }
+}
+
+/// What a user without privileges may still take: root would be told of the file system's own reserve.
+fn space_of(dir: &Path) -> Option<Space> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(Space { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
 }
 
 /// What reading is called in errors.
@@ -223,5 +229,11 @@ impl Disk for FsDisk {
     fn set_len(&mut self, file: &FileRef, len: u64) -> Result<(), DiskError> {
         self.forget_appending(file);
         self.with(file, "cut", false, |f| f.set_len(len))
+    }
+
+    fn spaces(&mut self) -> Option<Spaces> {
+        let (data, log) = (&self.dirs.data, &self.dirs.log);
+        let device = |dir: &Path| fs::metadata(dir).map(|m| m.dev()).ok();
+        Some(Spaces { data: space_of(data)?, log: space_of(log)?, shared: device(data) == device(log) })
     }
 }

@@ -72,7 +72,8 @@ fn run(options: &ServeOptions, locked: &dyn Fn() -> Result<(), String>) -> Resul
         DiskThreads::start(FsDisk::new(dirs.clone(), direct), FsDisk::new(dirs.clone(), direct), &waker)
             .map_err(io)?;
     let dial_timeout = Duration::from_millis(config.cnx_timeout_ms.into());
-    let server = Server::new(startup::server_parts(&config, recovered, seed, &dirs));
+    let parts = startup::server_parts(&config, recovered, seed, &dirs);
+    let server = Server::new(parts).watching_room(startup::room_marks(&config));
     let parts = Parts { poll, waker, server, disk, listeners, began, stop, dial_timeout, dirs };
     match HotLoop::new(parts).and_then(HotLoop::run).map_err(io)? {
         (0, _) => Ok(()),

@@ -10,7 +10,7 @@ use crate::config::{Draft, DynamicFile, MyId, ServerConfig, text_of};
 use crate::ids::Sid;
 use crate::limits;
 use crate::server::{ConfFacts, PeerAddress, ServerParts, Settings, VERSION};
-use crate::storage::{self, DiskError, Recovered, RecoveryOptions, StorageOptions};
+use crate::storage::{self, DiskError, Recovered, RecoveryOptions, RoomMarks, StorageOptions};
 use crate::zab;
 use crate::zxid::Zxid;
 use mio::Waker;
@@ -338,6 +338,12 @@ fn peers(config: &ServerConfig) -> std::collections::BTreeMap<Sid, PeerAddress> 
 /// A limit in KB; 0 and below are none.
 fn kb(limit: i64) -> Option<u64> {
     u64::try_from(limit).ok().filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024))
+}
+
+/// The marks of an almost full disk.
+pub(super) fn room_marks(config: &ServerConfig) -> RoomMarks {
+    let bytes = |mb: Option<u64>| mb.map(|mb| mb << 20);
+    RoomMarks { soft: bytes(config.zkctl.disk_soft_mb), hard: bytes(config.zkctl.disk_hard_mb) }
 }
 
 /// Hands configuration and database to the server.

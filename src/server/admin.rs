@@ -175,6 +175,15 @@ impl Server {
             ("stale_sessions_expired", int(stats.expired)),
             ("resident_bytes", int(facts.resident_bytes)),
         ];
+        if let Some(spaces) = &self.spaces {
+            all.extend([
+                ("data_dir_free_bytes", int(spaces.data.free)),
+                ("data_log_dir_free_bytes", int(spaces.log.free)),
+                ("disk_room", Metric::Text(self.zab.room().text())),
+                ("writes_refused", int(u64::from(self.zab.refuses_writes()))),
+                ("refused_writes_count", int(stats.refused)),
+            ]);
+        }
         if mode != Mode::Standalone {
             all.push(("peer_state", Metric::Text(peer_state)));
             all.push(("quorum_size", int(self.settings.zab.quorum.voters().len() as u64)));

@@ -225,6 +225,9 @@ impl Server {
             // It has seen a state that this server does not know yet (single system image).
             return Verdict::Close("the client is ahead of this server");
         }
+        if request.session == 0 && self.refuses_writes() {
+            return Verdict::Close("a new session would have to be written");
+        }
         let (min, max) = self.settings.session_ms;
         let timeout_ms = request.timeout_ms.clamp(min, max);
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };

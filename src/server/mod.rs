@@ -10,6 +10,7 @@ mod clients;
 mod deliver;
 mod event;
 mod links;
+mod room;
 mod settings;
 mod stats;
 mod transfer;
@@ -27,7 +28,7 @@ use crate::mutants::{self, Mutant};
 use crate::pipeline::Prepare;
 use crate::session::password::SessionIds;
 use crate::session::{SessionTable, SessionTracker, Touches};
-use crate::storage::{Batch, BatchDone, LogItem, Recovered, Storage, StorageEvent};
+use crate::storage::{Batch, BatchDone, LogItem, Recovered, Spaces, Storage, StorageEvent};
 use crate::time::{Millis, Now};
 use crate::tree::{CursorId, Tree, WatchTable};
 use crate::wire::words::Word;
@@ -102,6 +103,10 @@ pub struct Server {
     per_ip: BTreeMap<IpAddr, usize>,
     dirty: Vec<ConnId>,
     outstanding: usize,
+    /// Who has refused writes to be told of.
+    refused: Vec<ConnId>,
+    /// As measured last.
+    spaces: Option<Spaces>,
     snapshot_cursor: Option<CursorId>,
     batches: Vec<Batch>,
     facts: ProcessFacts,
@@ -147,6 +152,8 @@ impl Server {
             per_ip: BTreeMap::new(),
             dirty: Vec::new(),
             outstanding: 0,
+            refused: Vec::new(),
+            spaces: None,
             snapshot_cursor: None,
             batches: Vec::new(),
             facts: ProcessFacts::default(),
@@ -222,7 +229,9 @@ impl Server {
 
     /// When `Event::Tick` is wanted next.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let reign = self.reign.as_ref().and_then(|r| r.tracker.next_deadline());
+        // Nobody expires into a full disk.
+        let reign = self.reign.as_ref().filter(|_| !self.zab.refuses_writes());
+        let reign = reign.and_then(|r| r.tracker.next_deadline());
         let sweep = (!self.clients.is_empty()).then_some(self.next_sweep);
         let below = [self.zab.next_deadline(), self.storage.next_deadline(), self.links.next_deadline()];
         let own = below.into_iter().chain([reign, sweep]);
@@ -344,6 +353,9 @@ impl Server {
 
     fn take_touched(&mut self) -> Bytes {
         let mut body = Vec::new();
+        if self.storage.watches_room() && self.zab.leader_is_zkctl() {
+            self.put_room(&mut body);
+        }
         let touched = self.tenure.touches.take();
         for (session, timeout_ms) in touched.into_iter().filter(|_| !mutants::on(Mutant::TouchesNotRelayed)) {
             crate::jute::put_i64(&mut body, session.0);
@@ -393,6 +405,7 @@ impl Server {
                     self.stats.snapshots += 1;
                     out.push(Action::Log(Level::Info, format!("snapshot {zxid} is on disk")));
                 }
+                StorageEvent::Measured(spaces) => self.on_measured(now, spaces, out),
                 StorageEvent::Failed(_) if mutants::on(Mutant::DiskFailureIgnored) => {}
                 StorageEvent::Failed(error) => {
                     self.exit(exit::DISK, format!("the disk failed: {error}; not trying again"), out);
@@ -436,6 +449,7 @@ impl Server {
         self.zab.on_turn_end();
         self.pump_transfers(now, out);
         self.links.flush(out);
+        self.answer_refused(now, out);
         self.flush_clients(out);
         self.storage.flush(now.mono, &mut self.batches);
         if self.stopping && self.storage.is_idle() {

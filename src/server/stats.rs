@@ -27,6 +27,8 @@ pub struct Stats {
     pub snapshots: u64,
     /// Sessions that expired.
     pub expired: u64,
+    /// Writes refused for want of room.
+    pub refused: u64,
 }
 
 impl Stats {

@@ -11,7 +11,7 @@ use crate::pipeline::{After, WriteRequest};
 use crate::time::Now;
 use crate::wire::opcode::OpCode;
 use crate::wire::quorum::{self, AuthInfo};
-use crate::zab::{Message, Proposal};
+use crate::zab::{Input, Message, Proposal};
 use bytes::Bytes;
 
 /// Expired sessions closed in one turn; a storm is cut into slices (ZOOKEEPER-1049).
@@ -20,6 +20,10 @@ const EXPIRIES_PER_TURN: usize = 200;
 impl Server {
     /// Sends a write on its way.
     pub(super) fn submit(&mut self, now: Now, conn: ConnId, xid: i32, op: OpCode, body: &[u8]) -> Verdict {
+        if self.reign.is_some() && self.refuses_writes() {
+            self.refuse(conn, xid);
+            return Verdict::Stay;
+        }
         let Some(client) = self.clients.get_mut(&conn) else { return Verdict::Stay };
         let session = client.session;
         if self.reign.is_some() {
@@ -236,7 +240,8 @@ impl Server {
                     self.behind_barrier(now, Behind::Revalidation { link, sid, session, timeout_ms });
                 }
             }
-            (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, &touched),
+            (Some(_), Message::Ping { touched, .. }) => self.on_touches(now, link, &touched),
+            (None, Message::Ping { touched, .. }) => self.on_refused(&touched, out),
             (None, Message::Revalidate(body)) => {
                 let mut reader = Reader::new(&body);
                 let (Ok(session), Ok(valid)) = (reader.i64(), reader.bool()) else { return };
@@ -268,6 +273,9 @@ impl Server {
             Some(OpCode::Sync) => {
                 self.behind_barrier(now, Behind::LearnerSync(link));
             }
+            Some(op) if self.refuses_writes() && (op.is_write() || op == OpCode::CreateSession) => {
+                self.refuse_learner(now, link, session, cxid);
+            }
             Some(op) if op.is_write() || op == OpCode::CreateSession => {
                 let request = WriteRequest { session, cxid, op, body, identities: &identities, owner: sid };
                 self.propose(now, &request);
@@ -279,7 +287,10 @@ impl Server {
         }
     }
 
-    fn on_touches(&mut self, now: Now, touched: &[u8]) {
+    fn on_touches(&mut self, now: Now, link: LinkId, touched: &[u8]) {
+        if let Some(room) = Server::room_in(touched) {
+            self.zab_input(now, Input::LearnerRoom { link, room });
+        }
         let Some(reign) = &mut self.reign else { return };
         let mut reader = Reader::new(touched);
         while let (Ok(session), Ok(timeout_ms)) = (reader.i64(), reader.i32()) {
@@ -289,7 +300,7 @@ impl Server {
 
     /// The leader closes the sessions whose time is up.
     pub(super) fn expire_sessions(&mut self, now: Now) {
-        if self.service == Service::Down {
+        if self.service == Service::Down || self.zab.refuses_writes() {
             return;
         }
         let Some(reign) = &mut self.reign else { return };

@@ -9,6 +9,7 @@ use super::cut;
 use super::identity;
 use super::purge;
 use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
+use super::room::Spaces;
 use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 use bytes::Bytes;
@@ -98,6 +99,10 @@ pub trait Disk {
     fn remove(&mut self, file: &FileRef) -> Result<(), DiskError>;
     /// Cuts or extends a file.
     fn set_len(&mut self, file: &FileRef, len: u64) -> Result<(), DiskError>;
+    /// The room that is left; `None`: as much as one likes, or nobody can tell.
+    fn spaces(&mut self) -> Option<Spaces> {
+        None
+    }
 }
 
 /// The two lanes: each is executed in order; they do not wait for each other.
@@ -187,6 +192,17 @@ pub enum DiskOp {
         /// How many snapshots to keep.
         retain: usize,
     },
+    /// Measure the room that is left.
+    Measure,
+}
+
+/// What an operation found.
+#[derive(Debug)]
+pub enum Found {
+    /// The database.
+    Database(Box<Recovered>),
+    /// Room.
+    Spaces(Spaces),
 }
 
 /// Operations executed together, in order; the first failure ends the batch.
@@ -207,8 +223,8 @@ pub struct BatchDone {
     pub lane: Lane,
     /// Its name.
     pub id: u64,
-    /// What a `Recover` in it found, or why the batch ended.
-    pub result: Result<Option<Box<Recovered>>, DiskError>,
+    /// What a `Recover` or `Measure` in it found, or why the batch ended.
+    pub result: Result<Option<Found>, DiskError>,
 }
 
 /// Suffix of files that a crash may leave behind; recovery removes them. Apache does not take such
@@ -219,18 +235,18 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// Executes a batch.
 pub fn execute(disk: &mut dyn Disk, batch: Batch) -> BatchDone {
-    let mut recovered = None;
+    let mut last = None;
     for op in batch.ops {
         match execute_op(disk, op) {
             Ok(None) => {}
-            Ok(found) => recovered = found,
+            Ok(found) => last = found,
             Err(error) => return BatchDone { lane: batch.lane, id: batch.id, result: Err(error) },
         }
     }
-    BatchDone { lane: batch.lane, id: batch.id, result: Ok(recovered) }
+    BatchDone { lane: batch.lane, id: batch.id, result: Ok(last) }
 }
 
-fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>, DiskError> {
+fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Found>, DiskError> {
     match op {
         DiskOp::Write { file, offset, bytes } => disk.write(&file, offset, &bytes)?,
         DiskOp::Append { file, offset, bytes } => disk.append(&file, offset, &bytes)?,
@@ -247,7 +263,9 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
             Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
             cut => cut?,
         },
-        DiskOp::Recover(options) => return Ok(Some(Box::new(recovery::reload(disk, &options)?))),
+        DiskOp::Recover(options) => {
+            return Ok(Some(Found::Database(Box::new(recovery::reload(disk, &options)?))));
+        }
         DiskOp::Distrust => recovery::distrust(disk, &[])?,
         DiskOp::Initialise { seed } => {
             recovery::initialise(disk)?;
@@ -255,6 +273,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Box<Recovered>>,
         }
         DiskOp::Settle { seed } => identity::settle(disk, seed)?,
         DiskOp::Purge { retain } => purge::purge(disk, retain)?,
+        DiskOp::Measure => return Ok(disk.spaces().map(Found::Spaces)),
     }
     Ok(None)
 }

@@ -15,25 +15,29 @@ mod purge;
 mod received;
 mod recovery;
 mod repair;
+mod room;
 mod segment;
 mod snapshot_file;
 
 pub use disk::{
-    Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Lane, TEMPORARY, execute, read_all, write_zeros,
+    Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Found, Lane, TEMPORARY, execute, read_all,
+    write_zeros,
 };
 pub use durable_mark::DurableMark;
 pub use log_reader::{End, LogReader, Record};
 pub use names::{log_name, parse as parse_name, snapshot_name};
 pub use recovery::{Recovered, RecoveryError, RecoveryOptions, initialise, recover};
 pub use repair::recover_repairable;
+pub use room::{RoomMarks, Space, Spaces};
 pub use segment::Segment;
 pub use snapshot_file::SnapshotSink;
 
 use crate::mutants::{self, Mutant};
 use crate::prng::Prng;
 use crate::time::Millis;
-use crate::zab::{Proposal, Ticket};
+use crate::zab::{Proposal, Room, Ticket};
 use crate::zxid::{Epoch, Zxid};
+use room::{Pieces, RoomGauge};
 use segment::LogEnd;
 use std::collections::VecDeque;
 
@@ -103,6 +107,8 @@ pub enum StorageEvent {
     Reloaded(Box<Recovered>),
     /// A snapshot is on disk.
     SnapshotWritten(Zxid),
+    /// The room that is left on the disk.
+    Measured(Spaces),
     /// The disk failed: stop, tell why, never try again.
     Failed(DiskError),
 }
@@ -111,6 +117,8 @@ pub enum StorageEvent {
 struct LogFlight {
     id: u64,
     ticket: Ticket,
+    /// Of records.
+    bytes: u64,
     mark: Option<DurableMark>,
 }
 
@@ -125,6 +133,7 @@ enum Bulk {
     IncomingEnd(u64),
     Mark,
     Purge,
+    Measure,
 }
 
 /// Storage policy of one server.
@@ -145,6 +154,10 @@ pub struct Storage {
     next_bulk_id: u64,
     preparing: bool,
     spares: u64,
+    /// The length of the spare being prepared.
+    spare_len: u64,
+    /// Nobody asks when there is none.
+    gauge: Option<RoomGauge>,
     snapshot: Option<SnapshotSink>,
     incoming: Option<SnapshotSink>,
     incoming_ready: bool,
@@ -177,6 +190,8 @@ impl Storage {
             next_bulk_id: 1,
             preparing: false,
             spares: 0,
+            spare_len: 0,
+            gauge: None,
             snapshot: None,
             incoming: None,
             incoming_ready: false,
@@ -195,6 +210,9 @@ impl Storage {
         if let LogItem::Append(proposal) = &item {
             self.txns_since_snapshot += 1;
             self.bytes_since_snapshot += proposal.bytes.len() as u64;
+            if let Some(gauge) = &mut self.gauge {
+                gauge.spend(proposal.bytes.len() as u64);
+            }
         }
         self.queue.push_back((ticket, item));
     }
@@ -218,6 +236,7 @@ impl Storage {
             self.next_purge = now + self.options.purge.1;
             self.bulk_queue.push_back((Bulk::Purge, vec![DiskOp::Purge { retain: self.options.purge.0 }]));
         }
+        self.measure(now);
         if self.cutting {
             return;
         }
@@ -235,13 +254,15 @@ impl Storage {
     pub fn next_deadline(&self) -> Option<Millis> {
         let mark = (self.durable != self.marked).then_some(self.next_mark);
         let purge = (self.options.purge.1 > 0).then_some(self.next_purge);
-        mark.into_iter().chain(purge).min()
+        let measure = self.gauge.as_ref().and_then(RoomGauge::next_deadline);
+        mark.into_iter().chain(purge).chain(measure).min()
     }
 
     fn flush_log(&mut self, out: &mut Vec<Batch>) {
         let mut ops = Vec::new();
         let mut bytes = 0;
         let mut last = None;
+        let began = self.log.segment.map(|s| s.first);
         while bytes < BATCH_BYTES_MAX {
             if self.queue.front().is_some_and(|(_, item)| self.must_wait(item)) {
                 break;
@@ -255,9 +276,15 @@ impl Storage {
         }
         let Some(ticket) = last else { return };
         self.log.finish(&mut ops);
+        if self.log.segment.map(|s| s.first) != began
+            && let Some(gauge) = &mut self.gauge
+        {
+            gauge.hurry();
+        }
         let id = self.next_log_id;
         self.next_log_id += 1;
-        self.log_flight = Some(LogFlight { id, ticket, mark: self.log.segment.map(|s| s.mark()) });
+        self.log_flight =
+            Some(LogFlight { id, ticket, bytes: bytes as u64, mark: self.log.segment.map(|s| s.mark()) });
         out.push(Batch { lane: Lane::Log, id, ops });
     }
 
@@ -377,14 +404,24 @@ impl Storage {
         if self.preparing || self.log.spare.is_some() || self.options.prealloc_bytes == 0 {
             return;
         }
+        let all = self.options.prealloc_bytes;
+        let len = self.gauge.as_ref().map_or(Some(all), |g| g.segment(all));
+        let Some(len) = len else { return };
         self.preparing = true;
+        self.spare_len = len;
         self.spares += u64::from(!mutants::on(Mutant::SpareNameReused));
         self.spare_slice(0);
     }
 
     fn spare_slice(&mut self, done: u64) {
         let name = names::spare_name(self.spares);
-        let all = self.options.prealloc_bytes;
+        if done > 0 && done < self.spare_len && self.room() == Room::Full {
+            // It ends here, to be used as it is.
+            self.spare_len = done;
+            self.bulk_queue.push_back((Bulk::Spare(done), vec![DiskOp::Sync(FileRef::log(name))]));
+            return;
+        }
+        let all = self.spare_len;
         if done == all {
             self.preparing = false;
             self.log.spare = Some((name, all));
@@ -411,7 +448,7 @@ impl Storage {
                 self.cutting = false;
                 assert_eq!(flight.id, done.id, "log batches complete in order");
                 self.durable = flight.mark;
-                if let Some(recovered) = found {
+                if let Some(Found::Database(recovered)) = found {
                     self.log.segment = recovered.segment;
                     self.txns_since_snapshot = recovered.replayed;
                     events.push(StorageEvent::Reloaded(recovered));
@@ -431,9 +468,75 @@ impl Storage {
                         self.incoming_ready = self.incoming.is_some()
                             && (count == self.incoming_count || mutants::on(Mutant::StaleIncomingEnd));
                     }
+                    Bulk::Measure => {
+                        if let Some(Found::Spaces(spaces)) = found {
+                            events.push(StorageEvent::Measured(spaces));
+                        }
+                    }
                     Bulk::Snapshot | Bulk::Incoming | Bulk::Mark | Bulk::Purge => {}
                 }
             }
+        }
+    }
+
+    // --- room ---
+
+    /// Watches the disk's room by these marks from now on.
+    pub fn watch_room(&mut self, marks: RoomMarks) {
+        self.gauge = Some(RoomGauge::new(marks));
+    }
+
+    /// Whether the log took so much in so short a time that it may be at the reserve.
+    pub fn is_out_of_room(&self) -> bool {
+        self.gauge.as_ref().is_some_and(RoomGauge::is_spent)
+    }
+
+    /// Whether `watch_room` was called.
+    pub fn watches_room(&self) -> bool {
+        self.gauge.is_some()
+    }
+
+    /// As measured last.
+    pub fn room(&self) -> Room {
+        self.gauge.as_ref().map_or(Room::Ample, RoomGauge::room)
+    }
+
+    fn measure(&mut self, now: Millis) {
+        let waiting = || {
+            let bytes = |item: &LogItem| match item {
+                LogItem::Append(proposal) => proposal.bytes.len() as u64,
+                _ => 0,
+            };
+            let under_way = self.log_flight.as_ref().map_or(0, |flight| flight.bytes);
+            self.queue.iter().map(|(_, item)| bytes(item)).sum::<u64>() + under_way
+        };
+        if let Some(gauge) = self.gauge.as_mut().filter(|g| g.is_due(now)) {
+            gauge.begin(now, waiting(), self.log.ready());
+            self.bulk_queue.push_back((Bulk::Measure, vec![DiskOp::Measure]));
+        }
+    }
+
+    /// Judges what was measured, when a snapshot would take about `snapshot` bytes.
+    pub fn judge_room(&mut self, spaces: &Spaces, snapshot: u64) -> Room {
+        let pieces = Pieces { segment: self.options.prealloc_bytes, snapshot };
+        if let Some(gauge) = &mut self.gauge {
+            gauge.take(spaces, pieces);
+        }
+        let room = self.room();
+        if room == Room::Full {
+            self.give_back_room();
+        }
+        room
+    }
+
+    /// What was begun and is not needed: a snapshot is written again when there is room.
+    fn give_back_room(&mut self) {
+        if self.snapshot.as_ref().is_some_and(|s| !s.is_ended()) {
+            self.snapshot = None;
+            self.bulk_queue.retain(|(what, _)| *what != Bulk::Snapshot);
+            let unfinished = DiskOp::Remove(FileRef::data(snapshot_file::OUTGOING));
+            self.bulk_queue.push_back((Bulk::Snapshot, vec![unfinished]));
+            self.txns_since_snapshot = self.txns_since_snapshot.max(self.snapshot_due.0);
         }
     }
 
@@ -445,10 +548,11 @@ impl Storage {
         self.snapshot_due = due(&self.options, &mut self.prng);
     }
 
-    /// Whether it is time for a snapshot and none is being written.
+    /// Whether it is time for a snapshot, none is being written, and there is room for one.
     pub fn wants_snapshot(&self) -> bool {
         let (txns, bytes) = self.snapshot_due;
-        self.snapshot.is_none() && (self.txns_since_snapshot >= txns || self.bytes_since_snapshot >= bytes)
+        let may = self.snapshot.is_none() && self.room() == Room::Ample;
+        may && (self.txns_since_snapshot >= txns || self.bytes_since_snapshot >= bytes)
     }
 
     /// Begins a snapshot at `zxid`; the log rolls with it.

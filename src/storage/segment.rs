@@ -128,6 +128,12 @@ impl LogEnd {
         }
     }
 
+    /// Bytes that are taken on the disk and not written yet.
+    pub(super) fn ready(&self) -> u64 {
+        let segment = self.segment.and_then(|s| Some(s.zeroed?.saturating_sub(s.offset)));
+        segment.unwrap_or(0) + self.spare.as_ref().map_or(0, |(_, len)| *len)
+    }
+
     /// The files behind a point were dropped: what comes next begins a segment.
     pub(super) fn close(&mut self, ops: &mut Vec<DiskOp>) {
         self.finish(ops);

@@ -6,6 +6,7 @@
 
 use super::history::Proposal;
 use super::message::Message;
+use super::room::Room;
 use crate::ids::{LinkId, Sid};
 use crate::wire::vote::Notification;
 use crate::zxid::{Epoch, Zxid};
@@ -87,6 +88,15 @@ pub enum Input {
     SnapshotLoaded(LinkId),
     /// Everything up to this ticket is on disk.
     DiskDone(Ticket),
+    /// Our disk has this much room now.
+    Room(Room),
+    /// A learner of ours has told how much room its disk has.
+    LearnerRoom {
+        /// Its link.
+        link: LinkId,
+        /// How much.
+        room: Room,
+    },
     /// A TRUNC is on disk and made a reload necessary; this is what it found.
     Reloaded(Reloaded),
 }

@@ -104,6 +104,8 @@ pub(super) struct Credentials {
     pub(super) zxid: i64,
     /// Our disk holds no database yet.
     pub(super) is_new: bool,
+    /// How long we leave it to others to stand, in milliseconds: our disk has little room.
+    pub(super) yields_ms: u64,
 }
 
 /// One server's side of the elections.
@@ -127,6 +129,8 @@ pub(super) struct Election {
     /// Whom the last election found, and the voters not known to have left that decision since.
     elected: Option<(Sid, BTreeSet<Sid>)>,
     settle_until: Option<Millis>,
+    /// We do not stand ourselves before then.
+    yields_until: Option<Millis>,
     resend_at: Millis,
     early_resend: EarlyResend,
     resend_every: u64,
@@ -139,7 +143,8 @@ impl Election {
         Election {
             setup,
             round: 0,
-            credentials: Credentials { epoch: 0, zxid: 0, is_new: false },
+            credentials: Credentials { epoch: 0, zxid: 0, is_new: false, yields_ms: 0 },
+            yields_until: None,
             vote: NO_VOTE,
             looking: false,
             votes: BTreeMap::new(),
@@ -200,12 +205,48 @@ impl Election {
         Vote { epoch, zxid: self.credentials.zxid, leader: self.setup.me }
     }
 
+    /// While we yield we propose nobody, in a form that no server counts, Apache's included (zxid -1).
+    fn opening_vote(&self) -> Vote {
+        let own = self.own_vote();
+        if self.yields_until.is_some() { Vote { zxid: -1, ..own } } else { own }
+    }
+
+    /// The better of a vote that was heard and what we would vote for without it. Whoever yields takes any
+    /// that holds what we hold: among equals the greater sid is no merit.
+    fn better(&self, mine: Vote, heard: Vote) -> Vote {
+        let own = self.own_vote();
+        if self.yields_until.is_some() && mine.zxid < 0 {
+            let holds_all = (heard.epoch, heard.zxid) >= (own.epoch, own.zxid);
+            return if holds_all { heard } else { mine };
+        }
+        mine.max(heard)
+    }
+
+    /// Nobody else stood with all that we hold: we do.
+    fn stop_yielding(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        if self.yields_until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.yields_until = None;
+        if self.vote.zxid < 0 {
+            self.vote = self.own_vote();
+            self.broadcast(now, steps);
+        }
+    }
+
+    /// Whether voters were heard that look for a leader, which we do not yet.
+    pub(super) fn others_look(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// Begins a new round with these credentials.
     pub(super) fn begin(&mut self, now: Millis, credentials: Credentials, steps: &mut Vec<Step>) {
         self.looking = true;
         self.round += 1;
         self.credentials = credentials;
-        self.vote = self.own_vote();
+        let yields = credentials.yields_ms > 0 && self.is_voter() && credentials.zxid >= 0;
+        self.yields_until = yields.then(|| now + credentials.yields_ms);
+        self.vote = self.opening_vote();
         self.votes.clear();
         self.established.clear();
         self.gone.clear();
@@ -421,10 +462,10 @@ impl Election {
             self.round = n.round;
             self.votes.clear();
             self.gone.clear();
-            self.vote = self.own_vote().max(vote);
+            self.vote = self.better(self.opening_vote(), vote);
             self.settle_until = None;
             self.broadcast(now, steps);
-        } else if vote > self.vote {
+        } else if self.better(self.vote, vote) != self.vote {
             self.vote = vote;
             self.settle_until = None;
             self.broadcast(now, steps);
@@ -516,6 +557,7 @@ impl Election {
         if !self.looking {
             return;
         }
+        self.stop_yielding(now, steps);
         self.count(now, steps);
         if self.looking && now >= self.resend_at {
             if self.early_resend == EarlyResend::Due {
@@ -539,7 +581,8 @@ impl Election {
         if !self.looking {
             return None;
         }
-        Some(self.settle_until.map_or(self.resend_at, |s| s.min(self.resend_at)))
+        let times = [self.settle_until, self.yields_until];
+        Some(times.into_iter().flatten().fold(self.resend_at, Millis::min))
     }
 
     /// The vote that our notifications carry once the election is over.
@@ -589,7 +632,7 @@ mod tests {
         let setup =
             Setup { me: Sid(me), quorum, config: String::new(), settle_ms: 200, resend_ms: (200, 60_000) };
         let mut election = Election::new(setup);
-        let credentials = Credentials { epoch: 1, zxid: 10 * me, is_new: false };
+        let credentials = Credentials { epoch: 1, zxid: 10 * me, is_new: false, yields_ms: 0 };
         election.begin(Millis(0), credentials, &mut Vec::new());
         election
     }

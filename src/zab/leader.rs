@@ -7,9 +7,11 @@ use super::action::{Action, Service};
 use super::history::Proposal;
 use super::message::Message;
 use super::progress::{Kind, LearnerProgress, Stage};
+use super::room::{self, Room, Voter};
 use super::shared::{Ctx, Verdict, Wait};
 use super::sync_plan::{SyncPlan, plan};
 use crate::ids::{LinkId, Sid};
+use crate::limits;
 use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::quorum::LearnerInfo;
@@ -20,6 +22,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// A reign is ended at a quiet moment once this part of its counters is left, so that it hardly ever has to
 /// end in the middle of writes (ZOOKEEPER-1277).
 const COUNTERS_LEFT: u32 = 16;
+
+/// How long a reign lasts before it is handed over, in ticks: an election that went against the disks' room
+/// must not be followed by the next one at once.
+const REIGN_TICKS_MIN: u64 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -60,6 +66,14 @@ pub(super) struct Leader {
     barriers: VecDeque<Barrier>,
     next_barrier: u64,
     pinged_for_barrier: bool,
+    /// No quorum has room for more writes, or another is about to lead.
+    refuses: bool,
+    /// We have little room, another voter has more, and we go when all is decided.
+    handing_over: bool,
+    /// Not before then: a reign must have been of use.
+    may_hand_over: Millis,
+    /// Since when another voter has more room.
+    outdone: Option<Millis>,
 }
 
 impl Leader {
@@ -80,6 +94,10 @@ impl Leader {
             barriers: VecDeque::new(),
             next_barrier: 1,
             pinged_for_barrier: false,
+            refuses: false,
+            handing_over: false,
+            may_hand_over: Millis(0),
+            outdone: None,
         };
         let verdict = leader.discover(ctx);
         (leader, verdict)
@@ -124,14 +142,16 @@ impl Leader {
 
     /// Without a quorum nothing can be decided and nobody can join us any more: the followers, one of
     /// which may be back already, are waiting for an election.
-    pub(super) fn on_link_down(&mut self, ctx: &Ctx<'_>, link: LinkId) -> Verdict {
+    pub(super) fn on_link_down(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
         self.learners.remove(&link);
-        let connected = self.with_us(ctx, |s| matches!(s, Stage::Synchronized | Stage::Active));
-        let lost = self.phase == Phase::Broadcast && !ctx.shared.cfg.quorum.is_quorum(connected);
+        let quorum = &ctx.shared.cfg.quorum;
+        let connected =
+            quorum.is_quorum(self.with_us(ctx, |s| matches!(s, Stage::Synchronized | Stage::Active)));
+        let lost = self.phase == Phase::Broadcast && !connected;
         if lost && !mutants::on(Mutant::LeaderWithoutQuorumStays) {
             return Verdict::look("a quorum of followers is no longer connected");
         }
-        Verdict::Stay
+        self.weigh_room(ctx)
     }
 
     /// The followers that have said who they are.
@@ -342,6 +362,7 @@ impl Leader {
         let observer = learner.kind == Kind::Observer;
         learner.stage = Stage::Synchronizing;
         learner.acked = Zxid::ZERO;
+        learner.given = history.last();
         let mut messages = Vec::new();
         let left_out = usize::from(mutants::on(Mutant::DiffWithHole));
         for proposal in history.behind(from).skip(left_out) {
@@ -395,6 +416,7 @@ impl Leader {
         }
         self.phase = Phase::Broadcast;
         self.next_check = ctx.now + ctx.shared.cfg.tick_ms;
+        self.may_hand_over = ctx.now + REIGN_TICKS_MIN * ctx.shared.cfg.tick_ms;
         ctx.deliver(self.committed);
         assert_eq!(ctx.shared.history.delivered(), self.committed, "a leader has delivered its history");
         for link in self.links_at(Stage::Synchronized) {
@@ -565,8 +587,80 @@ impl Leader {
             if quiet && last.counter() >= counter_max - counter_max / COUNTERS_LEFT {
                 return Verdict::look("the epoch's counter is nearly used up; a new epoch begins");
             }
+            return self.weigh_room(ctx);
         }
         Verdict::Stay
+    }
+
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.refuses
+    }
+
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.handing_over
+    }
+
+    pub(super) fn on_learner_room(&mut self, ctx: &mut Ctx<'_>, link: LinkId, room: Room) -> Verdict {
+        let Some(learner) = self.learners.get_mut(&link) else { return Verdict::Stay };
+        if learner.room.replace(room) == Some(room) {
+            return Verdict::Stay;
+        }
+        self.weigh_room(ctx)
+    }
+
+    /// Whose disks have room, and what follows from it.
+    pub(super) fn weigh_room(&mut self, ctx: &mut Ctx<'_>) -> Verdict {
+        if self.phase != Phase::Broadcast {
+            return Verdict::Stay;
+        }
+        let (shared, last) = (&ctx.shared, ctx.shared.history.last());
+        let is_voter = |l: &LearnerProgress| l.kind == Kind::Follower && shared.cfg.quorum.is_voter(l.sid);
+        let active = self.learners.iter().filter(|(_, l)| l.stage == Stage::Active && is_voter(l));
+        let voter = |(link, l): (&LinkId, &LearnerProgress)| Voter {
+            link: *link,
+            sid: l.sid,
+            tells: l.zkctl,
+            room: l.room,
+            caught_up: l.acked.max(l.given) >= last,
+        };
+        let voters: Vec<Voter> = active.map(voter).collect();
+        let judgement = room::judge(shared.cfg.me, shared.room, &voters, &shared.cfg.quorum);
+        let outdone = judgement.better.map(|_| self.outdone.unwrap_or(ctx.now));
+        // Disks that are alike fill up and are emptied together, and each server tells of its own when it has
+        // measured and was pinged: until then some words are old.
+        let words_ms = limits::ROOM_EVERY_MS + ctx.shared.cfg.tick_ms;
+        let sure = outdone.is_some_and(|since| ctx.now >= since + words_ms);
+        self.outdone = outdone;
+        self.handing_over = sure && ctx.now >= self.may_hand_over;
+        if let (true, Some((sid, true)), true) = (self.handing_over, judgement.better, last == self.committed)
+        {
+            return Verdict::look(format!("our disk is {}, that of server {sid} is not", shared.room.text()));
+        }
+        let refuses = judgement.refuses || self.handing_over;
+        if std::mem::replace(&mut self.refuses, refuses) != refuses {
+            let text = match (refuses, self.handing_over) {
+                (false, _) => "writes are taken again",
+                (true, true) => "our disk has little room: handing over",
+                (true, false) => "writes are refused: no quorum of voters has room on its disk",
+            };
+            ctx.out.push(Action::Note(text.into()));
+        }
+        for link in judgement.lets_go {
+            self.drop_learner(ctx, link, "its disk has no room, and the quorum does without it");
+        }
+        Verdict::Stay
+    }
+
+    /// A PING with something to read.
+    pub(super) fn ping_with(&mut self, ctx: &mut Ctx<'_>, link: LinkId, touched: Bytes) -> bool {
+        let zxid = ctx.shared.history.last().wire();
+        let Some(learner) = self.learners.get_mut(&link).filter(|l| l.zkctl && l.stage == Stage::Active)
+        else {
+            return false;
+        };
+        learner.pings += 1;
+        ctx.send(link, Message::Ping { zxid, touched });
+        true
     }
 
     pub(super) fn next_deadline(&self) -> Millis {

@@ -6,7 +6,8 @@
 use super::action::{Action, Reloaded, Service};
 use super::history::Proposal;
 use super::message::Message;
-use super::shared::{Ctx, Trust, Verdict, Wait};
+use super::room::Room;
+use super::shared::{Ctx, Shared, Trust, Verdict, Wait};
 use crate::ids::{LinkId, Sid};
 use crate::mutants::{self, Mutant};
 use crate::time::Millis;
@@ -113,6 +114,21 @@ impl Learner {
         self.stage == Stage::Active
     }
 
+    /// Whether our leader has shown zkctl's mark.
+    pub(super) fn leader_is_zkctl(&self) -> bool {
+        self.leader_is_zkctl
+    }
+
+    /// Nobody needs an observer to go on, and an Apache leader cannot tell whether it needs us: without room we
+    /// leave them. A zkctl leader knows, and lets us go.
+    pub(super) fn leaves_without_room(&self, shared: &Shared) -> Verdict {
+        let by_ourselves = !shared.is_voter() || !self.leader_is_zkctl;
+        if shared.room == Room::Full && self.is_active() && by_ourselves {
+            return Verdict::look("our disk has no room");
+        }
+        Verdict::Stay
+    }
+
     pub(super) fn on_dialled(&mut self, ctx: &mut Ctx<'_>, link: LinkId) -> Verdict {
         if self.stage != Stage::Dialling {
             ctx.close(link, "a link that nobody waits for");
@@ -207,11 +223,15 @@ impl Learner {
             ) => self.on_commit(ctx, zxid),
             (Stage::Synchronizing, Message::NewLeader { zxid, .. }) => self.on_new_leader(ctx, zxid),
             (Stage::AwaitingUpToDate, Message::UpToDate) => self.on_up_to_date(ctx, link),
-            (stage, Message::Ping { zxid, .. }) => {
+            (stage, Message::Ping { zxid, touched }) => {
                 if matches!(stage, Stage::AwaitingUpToDate | Stage::Active) {
                     ctx.out.push(Action::Pong { link, zxid });
                 }
-                Verdict::Stay
+                if stage == Stage::Active && self.leader_is_zkctl && !touched.is_empty() {
+                    let message = Message::Ping { zxid, touched };
+                    ctx.out.push(Action::Carried { link, learner: None, message });
+                }
+                self.leaves_without_room(ctx.shared)
             }
             (Stage::Active, message @ Message::Revalidate(_)) => {
                 ctx.out.push(Action::Carried { link, learner: None, message });

@@ -3,6 +3,7 @@
 //! `Zab` is one server's side of the protocol. It owns the order of durable things and every
 //! acknowledgement. Deliberately absent: sockets, files, clocks, bytes on the wire, what a txn means.
 
+mod absence;
 mod action;
 mod election;
 mod history;
@@ -11,6 +12,7 @@ mod learner;
 mod message;
 mod progress;
 mod quorum;
+mod room;
 mod shared;
 mod sync_plan;
 
@@ -18,6 +20,7 @@ pub use action::{Action, Input, Reloaded, Service, Ticket};
 pub use history::{Gap, History, Proposal};
 pub use message::Message;
 pub use quorum::Majority;
+pub use room::Room;
 pub use shared::{Config, Recovered, Trust};
 pub use sync_plan::{SyncPlan, plan};
 
@@ -26,6 +29,7 @@ use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::vote::{Notification, PeerState};
 use crate::zxid::{Epoch, Zxid};
+use absence::Absence;
 use election::{Election, Setup, Step, Vote};
 use leader::Leader;
 use learner::Learner;
@@ -51,6 +55,7 @@ pub struct Zab {
     initialising: bool,
     serving: bool,
     stopped: bool,
+    absence: Absence,
 }
 
 impl Zab {
@@ -70,6 +75,7 @@ impl Zab {
             initialising: false,
             serving: false,
             stopped: false,
+            absence: Absence::default(),
         }
     }
 
@@ -103,6 +109,11 @@ impl Zab {
             }
             Input::Notified { from, notification } => return self.on_notified(now, from, &notification, out),
             Input::DiskDone(ticket) => return self.on_disk_done(now, ticket, out),
+            Input::Room(room) => return self.on_room(now, room, out),
+            Input::LearnerRoom { link, room } => match &mut self.role {
+                Role::Leading(leader) => leader.on_learner_room(&mut ctx, link, room),
+                _ => Verdict::Stay,
+            },
             Input::Dialled(link) => match &mut self.role {
                 Role::Learning(learner) => learner.on_dialled(&mut ctx, link),
                 _ => {
@@ -153,6 +164,13 @@ impl Zab {
     }
 
     fn follow(&mut self, now: Millis, verdict: Verdict, out: &mut Vec<Action>) {
+        let verdict = match (&mut self.role, verdict) {
+            // Whoever hands over goes as soon as what was begun is decided.
+            (Role::Leading(leader), Verdict::Stay) if leader.is_handing_over() => {
+                leader.weigh_room(&mut Ctx { now, shared: &mut self.shared, out })
+            }
+            (_, verdict) => verdict,
+        };
         match verdict {
             Verdict::Stay => {}
             Verdict::Look(reason) => self.look(now, &reason, out),
@@ -167,6 +185,7 @@ impl Zab {
     /// Leaves whatever role there is for an election, once the disk is quiet.
     fn look(&mut self, now: Millis, reason: &str, out: &mut Vec<Action>) {
         let mut ctx = Ctx { now, shared: &mut self.shared, out };
+        let was_active = matches!(&self.role, Role::Learning(learner) if learner.is_active());
         match &self.role {
             Role::Leading(leader) => leader.end(&mut ctx, reason),
             Role::Learning(learner) => learner.end(&mut ctx, reason),
@@ -175,12 +194,16 @@ impl Zab {
         out.push(Action::Note(format!("looking for a leader: {reason}")));
         self.serve(Service::Down, out);
         self.role = Role::Settling;
+        if was_active {
+            self.stay_away(now, out);
+        }
         self.settle(now, out);
     }
 
     fn settle(&mut self, now: Millis, out: &mut Vec<Action>) {
         let quiet = self.shared.waits.is_empty() || mutants::on(Mutant::ElectionBeforeDisk);
-        if self.stopped || !matches!(self.role, Role::Settling) || !quiet {
+        let away = self.absence.is_running();
+        if self.stopped || !matches!(self.role, Role::Settling) || !quiet || away {
             return;
         }
         self.role = Role::Looking;
@@ -254,13 +277,16 @@ impl Zab {
     fn on_notified(&mut self, now: Millis, from: Sid, n: &Notification, out: &mut Vec<Action>) {
         let settled = self.settled();
         self.elect(now, out, |election, steps| election.on_notification(now, from, n, settled, steps));
+        if n.state == PeerState::Looking {
+            self.come_back_for(now, from, out);
+        }
         self.reconsider(now, out);
     }
 
     fn on_link_down(&mut self, now: Millis, link: LinkId, out: &mut Vec<Action>) {
-        let ctx = Ctx { now, shared: &mut self.shared, out };
+        let mut ctx = Ctx { now, shared: &mut self.shared, out };
         let verdict = match &mut self.role {
-            Role::Leading(leader) => leader.on_link_down(&ctx, link),
+            Role::Leading(leader) => leader.on_link_down(&mut ctx, link),
             Role::Learning(learner) if learner.has(link) => Verdict::look("the link to the leader ended"),
             _ => Verdict::Stay,
         };

@@ -1,5 +1,6 @@
 //! One learner as its leader sees it (the state of the original's LearnerHandler, without its thread).
 
+use super::room::Room;
 use crate::ids::Sid;
 use crate::mutants::{self, Mutant};
 use crate::time::Millis;
@@ -51,6 +52,10 @@ pub(super) struct LearnerProgress {
     pub(super) deadline: Millis,
     pub(super) pings: u64,
     pub(super) pongs: u64,
+    /// What it told of its disk.
+    pub(super) room: Option<Room>,
+    /// What it had been sent when NEWLEADER was, all of which its ACK says is on its disk.
+    pub(super) given: Zxid,
 }
 
 impl LearnerProgress {
@@ -67,6 +72,8 @@ impl LearnerProgress {
             deadline,
             pings: 0,
             pongs: 0,
+            room: None,
+            given: Zxid::ZERO,
         }
     }
 

@@ -5,6 +5,7 @@ use super::election::Credentials;
 use super::history::{History, Proposal};
 use super::quorum::Majority;
 use crate::ids::{LinkId, Sid};
+use crate::limits;
 use crate::mutants::{self, Mutant};
 use crate::time::Millis;
 use crate::zxid::{Epoch, Zxid};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 use super::message::Message;
+use super::room::Room;
 
 /// The fixed parts of one server's Zab.
 #[derive(Clone, Debug)]
@@ -111,6 +113,8 @@ pub(super) struct Shared {
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
     pub(super) waits: VecDeque<Pending>,
+    /// Of our disk, as far as we know.
+    pub(super) room: Room,
     /// When the disk last completed anything.
     answered: Millis,
     next_ticket: u64,
@@ -127,6 +131,7 @@ impl Shared {
             durable: recovered.last,
             trust: recovered.trust,
             waits: VecDeque::new(),
+            room: Room::Ample,
             answered: Millis(0),
             next_ticket: 1,
         }
@@ -153,7 +158,12 @@ impl Shared {
         let holds_nothing = self.durable == Zxid::ZERO && self.accepted_epoch == Epoch(0);
         let is_new = self.trust == Trust::New
             || (self.trust == Trust::Trusted && holds_nothing && !mutants::on(Mutant::FirstSnapshotEndsNew));
-        Credentials { epoch: epoch.0.into(), zxid, is_new }
+        let yields_ms = match self.room {
+            Room::Ample => 0,
+            Room::Low => limits::ROOM_YIELD_MS,
+            Room::Full => 2 * limits::ROOM_YIELD_MS,
+        };
+        Credentials { epoch: epoch.0.into(), zxid, is_new, yields_ms }
     }
 
     /// When a disk that has not answered by then no longer counts as one to work with. One that is slow and

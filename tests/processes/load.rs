@@ -108,6 +108,8 @@ impl Shared {
 /// other, so the register holds the last value acknowledged.
 fn acknowledge(client: &mut Client, batch: &[(OpCode, Vec<u8>)], reconnects: &mut u64) {
     until("a batch of writes is acknowledged", || match client.pipeline(batch) {
+        // No quorum had room for some of these: all are tried again.
+        Ok(replies) if replies.iter().any(|r| r.err == ErrorCode::OPERATIONTIMEOUT) => None,
         Ok(replies) => {
             for ((op, _), reply) in batch.iter().zip(&replies) {
                 let done = reply.err.is_ok() || (*op == OpCode::Create && reply.err == ErrorCode::NODEEXISTS);

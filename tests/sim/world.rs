@@ -69,7 +69,8 @@ impl Node {
     /// Where what its disk is being told cuts the history.
     fn cut_under_way(&self) -> Option<Zxid> {
         let ops = self.lanes.get(&Lane::Log).into_iter().flatten().flat_map(|(batch, _)| &batch.ops);
-        let cuts = ops.filter_map(|op| if let DiskOp::CutBehind(to) = op { Some(*to) } else { None });
+        let cuts =
+            ops.filter_map(|op| if let DiskOp::CutBehind { after, .. } = op { Some(*after) } else { None });
         cuts.min()
     }
 }

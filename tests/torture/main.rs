@@ -31,6 +31,7 @@ mod state;
 #[path = "../processes/trees.rs"]
 mod trees;
 
+mod ballast;
 mod flips;
 mod images;
 mod power_switch;
@@ -39,5 +40,6 @@ mod strace;
 
 mod corruption;
 mod disk_faults;
+mod full_disk;
 mod histories;
 mod power;

@@ -21,6 +21,7 @@ mod crash_install;
 mod crash_new_leader;
 mod diff;
 mod elections;
+mod full_disk;
 mod observers;
 mod snap;
 mod stalled_disk;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zkctl::ids::{LinkId, Sid};
 use zkctl::time::Millis;
 use zkctl::wire::vote::{Notification, PeerState};
-use zkctl::zab::{self, Action, Input, Message, Proposal, Reloaded, Service, Ticket, Trust, Zab};
+use zkctl::zab::{self, Action, Input, Message, Proposal, Reloaded, Room, Service, Ticket, Trust, Zab};
 use zkctl::zxid::{Epoch, Zxid};
 
 pub(crate) const ZK1: Sid = Sid(1);
@@ -359,7 +359,17 @@ impl Script {
         self.follow_up();
     }
 
+    /// This is how much room the disk of `sid` has from now on.
+    pub(crate) fn has_room(&mut self, sid: Sid, room: Room) {
+        self.give(sid, Input::Room(room));
+    }
+
     // --- what a script expects ---
+
+    /// Whether its clients' writes are answered with an error.
+    pub(crate) fn refuses(&self, sid: Sid) -> bool {
+        self.hosts[&sid].zab.as_ref().is_some_and(Zab::refuses_writes)
+    }
 
     #[track_caller]
     pub(crate) fn leads(&self, sid: Sid, epoch: u32) {
@@ -442,7 +452,7 @@ impl Script {
         self.hosts.get_mut(&sid).unwrap()
     }
 
-    fn is_up(&self, sid: Sid) -> bool {
+    pub(crate) fn is_up(&self, sid: Sid) -> bool {
         self.hosts.get(&sid).is_some_and(|h| h.zab.is_some())
     }
 
@@ -547,6 +557,10 @@ impl Script {
                 }
                 Action::BarrierPassed(id) => {
                     self.passed.insert((sid, id));
+                }
+                Action::Carried { link, learner: Some(learner), message: Message::Ping { .. } } => {
+                    let room = self.hosts[&learner].zab.as_ref().map(Zab::room);
+                    self.next.extend(room.map(|room| (sid, Input::LearnerRoom { link, room })));
                 }
                 Action::Carried { .. } => {}
                 Action::Note(text) => eprintln!("{:>6} {sid}: {text}", self.now.0),
