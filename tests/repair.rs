@@ -632,6 +632,24 @@ fn a_log_that_was_moved_by_hand_is_whole() {
     assert!(recover(&mut disk, &OPTIONS).is_err());
 }
 
+/// What the first SNAP leaves when the power goes before its snapshot has a name: no database, and no number that
+/// would make it a lost one. (Seed 294 of the simulator, NoFalseAlarm.)
+#[test]
+fn a_first_start_that_is_cut_short_stays_one() {
+    for fuse in 0.. {
+        let mut disk = SimDisk::new();
+        put(&mut disk, &FileRef::data("zkctl.untrusted"), b"");
+        disk.fuse = Some(Fuse { behind: None, left: fuse });
+        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+            break;
+        }
+        disk.crash(&mut Prng::new(fuse));
+        recover_repairable(&mut disk, &OPTIONS).unwrap();
+        let reasons = read_all(&mut disk, &FileRef::data("zkctl.untrusted")).unwrap();
+        assert_eq!(reasons, Some(Vec::new()), "fuse {fuse}");
+    }
+}
+
 /// An empty data directory beside a log directory that belongs to a database.
 #[test]
 fn a_lost_data_directory_is_no_first_start() {

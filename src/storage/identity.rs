@@ -66,18 +66,25 @@ pub(super) fn check(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<()
         (Copy::Whole(data), Copy::Whole(log)) if data.number != log.number => LogDirectory::Another,
         (Copy::Whole(data), Copy::Whole(log)) if log.generation < data.generation => LogDirectory::Older,
         (Copy::Whole(_) | Copy::Damaged, Copy::Missing) if !was_moved(disk)? => LogDirectory::Lost,
-        (Copy::Missing, Copy::Whole(_)) if !options.may_begin && is_empty(disk)? => LogDirectory::DataLost,
+        (Copy::Missing, Copy::Whole(_)) if is_empty(disk)? && !may_begin(disk, options)? => {
+            LogDirectory::DataLost
+        }
         _ => return Ok(()),
     };
     Err(RecoveryError::LogDirectory(what).into())
 }
 
-/// Whether there is no database at all, nor leave to begin one.
+/// Whether there is no database at all.
 fn is_empty(disk: &mut dyn Disk) -> Result<bool, DiskError> {
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    Ok(logs.is_empty() && snapshots.is_empty())
+}
+
+/// Whether an empty directory may become a database.
+fn may_begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<bool, DiskError> {
     let initialize = FileRef { dir: Dir::Base, name: names::INITIALIZE.into() };
-    Ok(logs.is_empty() && snapshots.is_empty() && disk.len(&initialize)?.is_none())
+    Ok(options.may_begin || disk.len(&initialize)?.is_some())
 }
 
 /// Whether a log directory without a number holds what was logged behind the newest snapshot all the same: its
@@ -100,8 +107,12 @@ fn was_moved(disk: &mut dyn Disk) -> Result<bool, DiskError> {
     Ok(reached.is_some_and(|reached| reached >= newest))
 }
 
-/// Gives both directories the number that one has, or a new one made of `seed`.
+/// Gives both directories of a database the number that one has, or a new one made of `seed`. Without a database
+/// there is none: a crash between the two copies would look like a lost data directory.
 pub(super) fn settle(disk: &mut dyn Disk, seed: u64) -> Result<(), DiskError> {
+    if is_empty(disk)? {
+        return Ok(());
+    }
     let id = match both(disk)? {
         (_, Copy::Whole(id)) | (Copy::Whole(id), _) => id,
         _ => Id { number: Prng::new(seed).next_u64(), generation: 1 },

@@ -282,7 +282,7 @@ impl Replay {
 /// Reads the database back when a server starts: what a crash left unfinished is removed.
 pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     let recovered = begin(disk, options)?;
-    settle(disk, options, &recovered)?;
+    identity::settle(disk, options.seed)?;
     Ok(recovered)
 }
 
@@ -291,18 +291,6 @@ pub(super) fn begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Re
     identity::check(disk, options)?;
     remove_temporaries(disk)?;
     reload(disk, options)
-}
-
-/// Both directories of a database have its number from now on; those of none get it with one.
-pub(super) fn settle(
-    disk: &mut dyn Disk,
-    options: &RecoveryOptions,
-    recovered: &Recovered,
-) -> Result<(), DiskError> {
-    match recovered.zab.trust {
-        Trust::New => Ok(()),
-        Trust::Trusted | Trust::Lost => identity::settle(disk, options.seed),
-    }
 }
 
 /// Reads the database back in a running server. Unfinished files are left alone: the other lane may be

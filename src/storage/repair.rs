@@ -45,7 +45,7 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
         let error = match recovery::begin(disk, options) {
             Ok(mut recovered) => match recovery::contradiction(disk)? {
                 None => {
-                    recovery::settle(disk, options, &recovered)?;
+                    identity::settle(disk, options.seed)?;
                     notes.append(&mut recovered.notes);
                     recovered.notes = notes;
                     return Ok(recovered);

@@ -4,7 +4,7 @@ use crate::client::SimClient;
 use crate::disk::SimDisk;
 use crate::faults::Faults;
 use crate::history::{Arrival, History};
-use crate::invariants::{Check, Contact, Invariants, Seen};
+use crate::invariants::{Check, Contact, Invariants, Seen, no_false_alarm};
 use crate::network::Wire;
 use crate::options::{Newcomer, Options};
 use crate::settings::{ELECTION, settings};
@@ -374,6 +374,7 @@ impl World {
                 return Err(format!("server {sid} cannot start: {e}\nfiles: {files:?}"));
             }
         };
+        no_false_alarm::check(sid, node.damaged, &mut node.disk)?;
         node.life += 1;
         node.began = now;
         node.lanes = [(Lane::Log, VecDeque::new()), (Lane::Bulk, VecDeque::new())].into();

@@ -15,6 +15,7 @@ mod ephemerals;
 mod epochs;
 mod initial_history;
 mod leadership;
+pub(crate) mod no_false_alarm;
 pub(crate) mod no_growth;
 pub(crate) mod nothing_lost;
 mod quorum_durability;

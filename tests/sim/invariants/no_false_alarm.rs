@@ -1,0 +1,16 @@
+//! NoFalseAlarm: what no fault has damaged is never called damaged, however its server ended. A server that gives
+//! up its vote for nothing may be the one that a majority lacks. (The other side of item 20.)
+
+use super::Check;
+use crate::disk::SimDisk;
+use zkctl::storage::{FileRef, read_all};
+
+/// Looks at what a server has just read back: its mark tells what it believes to have lost.
+pub(crate) fn check(sid: u64, damaged: bool, disk: &mut SimDisk) -> Check {
+    // A mark without words stands while a leader's snapshot replaces the database.
+    let reasons = read_all(disk, &FileRef::data("zkctl.untrusted")).ok().flatten().unwrap_or_default();
+    if damaged || reasons.is_empty() {
+        return Ok(());
+    }
+    Err(format!("NoFalseAlarm: {sid} believes that it lost something: {}", String::from_utf8_lossy(&reasons)))
+}
