@@ -109,7 +109,9 @@ impl FsDisk {
 /// What a user without privileges may still take: root would be told of the file system's own reserve.
 fn space_of(dir: &Path) -> Option<Space> {
     let stat = rustix::fs::statvfs(dir).ok()?;
-    Some(Space { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    // A file system without a size (ramfs, some of FUSE) cannot be full by its own account.
+    (stat.f_blocks > 0).then(|| Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
 }
 
 /// What reading is called in errors.

@@ -180,7 +180,7 @@ impl Server {
                 ("data_dir_free_bytes", int(spaces.data.free)),
                 ("data_log_dir_free_bytes", int(spaces.log.free)),
                 ("disk_room", Metric::Text(self.zab.room().text())),
-                ("writes_refused", int(u64::from(self.zab.refuses_writes()))),
+                ("writes_refused", int(u64::from(self.refuses_writes()))),
                 ("refused_writes_count", int(stats.refused)),
             ]);
         }

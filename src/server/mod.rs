@@ -36,7 +36,7 @@ use crate::zab::{self, Input, Message, Reloaded, Service, Zab};
 use bytes::Bytes;
 use client::Client;
 use links::{FromPeer, Links};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Exit codes of the original that the core uses; others are the runtime's.
@@ -105,6 +105,8 @@ pub struct Server {
     outstanding: usize,
     /// Who has refused writes to be told of.
     refused: Vec<ConnId>,
+    /// Learners that cannot be told of refused writes, and wait for them.
+    unanswered: BTreeSet<LinkId>,
     /// As measured last.
     spaces: Option<Spaces>,
     snapshot_cursor: Option<CursorId>,
@@ -153,6 +155,7 @@ impl Server {
             dirty: Vec::new(),
             outstanding: 0,
             refused: Vec::new(),
+            unanswered: BTreeSet::new(),
             spaces: None,
             snapshot_cursor: None,
             batches: Vec::new(),
@@ -446,6 +449,8 @@ impl Server {
 
     /// The end of a turn: everything gathered leaves at once.
     fn flush(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.mind_room(now);
+        self.drain(now, out);
         self.zab.on_turn_end();
         self.pump_transfers(now, out);
         self.links.flush(out);

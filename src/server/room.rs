@@ -95,14 +95,29 @@ impl Server {
         }
     }
 
-    /// Tells a learner that its client's write was not proposed. An Apache server could not read it: its client
-    /// hears nothing, and connects anew.
+    /// Tells a learner that its client's write was not proposed. An Apache server could not read it, and would answer
+    /// no later write of its clients before this one (`CommitProcessor`): it joins anew when writes are taken again.
     pub(super) fn refuse_learner(&mut self, now: Now, link: LinkId, session: SessionId, cxid: i32) {
         let mut body = Vec::with_capacity(12);
         jute::put_i64(&mut body, session.0);
         jute::put_i32(&mut body, cxid);
-        self.zab.ping_with(now.mono, link, body.into(), &mut self.zab_out);
+        if !self.zab.ping_with(now.mono, link, body.into(), &mut self.zab_out) {
+            self.unanswered.insert(link);
+        }
         self.stats.refused += 1;
+    }
+
+    /// What the room asks for at the end of a turn.
+    pub(super) fn mind_room(&mut self, now: Now) {
+        if !self.unanswered.is_empty() && !self.refuses_writes() {
+            for link in std::mem::take(&mut self.unanswered) {
+                let why = "writes are taken again, and it waits for one that was not";
+                self.zab.send_away(now.mono, link, why, &mut self.zab_out);
+            }
+        }
+        if self.storage.is_reserve_going() {
+            self.zab.reserve_is_going(now.mono, &mut self.zab_out);
+        }
     }
 
     /// Our leader has not proposed these.

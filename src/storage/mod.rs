@@ -468,11 +468,11 @@ impl Storage {
                         self.incoming_ready = self.incoming.is_some()
                             && (count == self.incoming_count || mutants::on(Mutant::StaleIncomingEnd));
                     }
-                    Bulk::Measure => {
-                        if let Some(Found::Spaces(spaces)) = found {
-                            events.push(StorageEvent::Measured(spaces));
-                        }
-                    }
+                    Bulk::Measure => match (found, &mut self.gauge) {
+                        (Some(Found::Spaces(spaces)), _) => events.push(StorageEvent::Measured(spaces)),
+                        (_, Some(gauge)) => gauge.fail(),
+                        (_, None) => {}
+                    },
                     Bulk::Snapshot | Bulk::Incoming | Bulk::Mark | Bulk::Purge => {}
                 }
             }
@@ -489,6 +489,11 @@ impl Storage {
     /// Whether the log took so much in so short a time that it may be at the reserve.
     pub fn is_out_of_room(&self) -> bool {
         self.gauge.as_ref().is_some_and(RoomGauge::is_spent)
+    }
+
+    /// Whether the log has taken a good part of the reserve since the room was measured last.
+    pub fn is_reserve_going(&self) -> bool {
+        self.gauge.as_ref().is_some_and(RoomGauge::is_reserve_going)
     }
 
     /// Whether `watch_room` was called.
@@ -551,7 +556,7 @@ impl Storage {
     /// Whether it is time for a snapshot, none is being written, and there is room for one.
     pub fn wants_snapshot(&self) -> bool {
         let (txns, bytes) = self.snapshot_due;
-        let may = self.snapshot.is_none() && self.room() == Room::Ample;
+        let may = self.snapshot.is_none() && self.gauge.as_ref().is_none_or(RoomGauge::fits_snapshot);
         may && (self.txns_since_snapshot >= txns || self.bytes_since_snapshot >= bytes)
     }
 

@@ -58,6 +58,11 @@ pub(super) struct RoomGauge {
     log: Room,
     /// What the log may still take before it is at the reserve; `None` before it was measured.
     above: Option<u64>,
+    /// The log's reserve, as of the last measure.
+    hard: u64,
+    fits_snapshot: bool,
+    /// The last measure failed.
+    unknown: bool,
     /// Bytes for the log that the last measure did not see, and those that one under way will not.
     spent: (u64, u64),
     /// What the log has in advance, as of the last measure, and of the one under way.
@@ -76,6 +81,9 @@ impl RoomGauge {
             data,
             log,
             above: None,
+            hard: 0,
+            fits_snapshot: true,
+            unknown: false,
             spent,
             ready,
         }
@@ -96,6 +104,25 @@ impl RoomGauge {
     /// than any measure.
     pub(super) fn is_spent(&self) -> bool {
         self.marks.hard != Some(0) && self.above.is_some_and(|above| self.spent.0 > above + self.ready.0)
+    }
+
+    /// Whether half of the reserve is taken too, by what the last measure did not see.
+    pub(super) fn is_reserve_going(&self) -> bool {
+        self.is_spent() && self.above.is_some_and(|above| self.spent.0 > above + self.ready.0 + self.hard / 2)
+    }
+
+    /// Whether a snapshot fits in without touching the reserve, and lets go of log when it is there.
+    pub(super) fn fits_snapshot(&self) -> bool {
+        self.fits_snapshot
+    }
+
+    /// Nobody can tell: as if there were room, until somebody can.
+    pub(super) fn fail(&mut self) {
+        self.measuring = false;
+        self.above = None;
+        self.unknown = true;
+        (self.spent, self.allowance, self.fits_snapshot) = ((0, 0), u64::MAX, true);
+        (self.data, self.log) = (Room::Ample, Room::Ample);
     }
 
     /// A segment was begun: another will be made ready.
@@ -132,6 +159,9 @@ impl RoomGauge {
             Room::Low => len / limits::ROOM_SEGMENT_PART,
             Room::Full => 0,
         };
+        if self.unknown {
+            return Some(len);
+        }
         let block = limits::ROOM_SEGMENT_BLOCK;
         let len = if wanted <= self.above? / 2 { wanted } else { self.above? / 2 / block * block };
         (len > 0).then_some(len)
@@ -140,6 +170,7 @@ impl RoomGauge {
     /// What was measured.
     pub(super) fn take(&mut self, spaces: &Spaces, pieces: Pieces) {
         self.measuring = false;
+        self.unknown = false;
         (self.spent.0, self.ready.0) = (self.spent.1, self.ready.1);
         let segments = 2 * pieces.segment;
         let (for_data, for_log) = match spaces.shared {
@@ -151,6 +182,9 @@ impl RoomGauge {
         self.data = level(spaces.data.free, data, self.data);
         self.log = level(spaces.log.free, log, self.log);
         let above = spaces.log.free.saturating_sub(log.hard);
+        let beside = if spaces.shared { pieces.segment } else { 0 };
+        self.fits_snapshot = spaces.data.free.saturating_sub(data.hard) >= pieces.snapshot + beside;
+        self.hard = log.hard;
         self.above = Some(above);
         self.allowance = (above / 2).max(limits::ROOM_BYTES_MIN);
     }
@@ -277,6 +311,45 @@ mod tests {
         measure(&mut gauge, 1999);
         gauge.hurry();
         assert!(gauge.is_due(Millis(2000)), "a segment was begun");
+    }
+
+    /// A file system that cannot be asked, once or ever, is none that is full.
+    #[test]
+    fn what_cannot_be_measured_is_taken_for_room() {
+        let mut gauge = RoomGauge::new(RoomMarks::default());
+        gauge.begin(Millis(0), 0, 0);
+        gauge.take(&one_disk(100_000 * MB, 10 * MB), PIECES);
+        assert_eq!(gauge.room(), Room::Full);
+        gauge.spend(1);
+        assert!(gauge.is_spent() && !gauge.fits_snapshot());
+        gauge.begin(Millis(1000), 0, 0);
+        gauge.fail();
+        gauge.spend(1000 * MB);
+        assert!(gauge.room() == Room::Ample && !gauge.is_spent() && gauge.fits_snapshot());
+        assert_eq!(gauge.segment(64 * MB), Some(64 * MB));
+        assert!(gauge.is_due(Millis(2000)), "it is asked again");
+    }
+
+    /// A snapshot lets go of log, so it is written while it fits, however low the room is otherwise.
+    #[test]
+    fn a_snapshot_is_begun_where_it_fits_beside_the_reserve() {
+        let mut gauge = RoomGauge::new(RoomMarks::default());
+        for (total, free, fits) in
+            [(100_000, 180, true), (100_000, 179, false), (1000, 200, true), (1000, 150, false)]
+        {
+            gauge.take(&one_disk(total * MB, free * MB), PIECES);
+            assert_eq!(gauge.fits_snapshot(), fits, "{free} of {total}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_reserve_is_the_last_that_a_burst_takes() {
+        let mut gauge = RoomGauge::new(RoomMarks::default());
+        gauge.take(&one_disk(100_000 * MB, 36 * MB), PIECES);
+        gauge.spend(28 * MB);
+        assert!(gauge.is_spent() && !gauge.is_reserve_going());
+        gauge.spend(1);
+        assert!(gauge.is_reserve_going());
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A server whose disk has no room: when it takes part again, and that it refuses writes meanwhile.
 //!
-//! A follower that its leader let go stays away until there is room, as a process that nobody has to start again.
-//! It comes back for an election without room, since others may need it to have any leader; but each time later,
-//! since the leader it finds may not need it either.
+//! A follower that has left for want of room stays away until there is room, as a process that nobody has to start
+//! again. It is never silent for good: it comes back at once when those who look for a leader leave no quorum of
+//! others, and asks again after ever longer waits. A leader that the others have without it is left alone.
 
 use super::action::Action;
 use super::room::Room;
 use super::shared::Ctx;
 use super::{Role, Zab};
-use crate::ids::{LinkId, Sid};
+use crate::ids::LinkId;
 use crate::time::Millis;
 use bytes::Bytes;
 
@@ -54,32 +54,59 @@ impl Zab {
         self.follow(now, verdict, out);
     }
 
-    /// We were in broadcast and are not any more: without room we do not come back at once, unless others look
-    /// for a leader too.
+    /// We have no leader any more: without room we do not come back at once, unless we are needed.
     pub(super) fn stay_away(&mut self, now: Millis, out: &mut Vec<Action>) {
-        let needed = self.absence.count == 0 && self.election.others_look();
-        if self.shared.room > Room::Full || needed {
+        if self.shared.room > Room::Full || self.is_needed() {
             return;
         }
-        let ticks = match self.absence.count {
-            0 => 0,
-            n => WAIT_TICKS_MAX.min(1 << n.min(6)),
-        };
+        let ticks = WAIT_TICKS_MAX.min(1 << self.absence.count.min(6));
         self.absence.count += 1;
         self.absence.until = Some(now + ticks * self.shared.cfg.tick_ms);
         out.push(Action::Note(
-            "our disk has no room: staying away until it has, or until others elect".into(),
+            "our disk has no room: staying away until it has, or until others need us".into(),
         ));
     }
 
-    /// A voter looks for a leader: it may need us.
-    pub(super) fn come_back_for(&mut self, now: Millis, from: Sid, out: &mut Vec<Action>) {
-        let due = self.absence.until.is_some_and(|at| now >= at);
-        let voters = &self.shared.cfg.quorum;
-        if due && self.shared.is_voter() && voters.is_voter(from) && matches!(self.role, Role::Settling) {
-            self.absence.until = None;
-            out.push(Action::Note(format!("server {from} looks for a leader: taking part without room")));
-            self.settle(now, out);
+    /// Whether those who look for a leader leave no quorum of others.
+    fn is_needed(&self) -> bool {
+        let (me, quorum) = (self.shared.cfg.me, &self.shared.cfg.quorum);
+        let others = quorum.voters().iter().filter(|v| **v != me && !self.election.looks(**v));
+        self.shared.is_voter() && !quorum.is_quorum(others.copied())
+    }
+
+    /// A voter looks for a leader, or time has passed.
+    pub(super) fn reconsider_absence(&mut self, now: Millis, out: &mut Vec<Action>) {
+        let Some(until) = self.absence.until.filter(|_| matches!(self.role, Role::Settling)) else { return };
+        if !self.shared.is_voter() || (now < until && !self.is_needed()) {
+            return;
+        }
+        self.absence.until = None;
+        out.push(Action::Note("looking for a leader without room: others may need us".into()));
+        self.settle(now, out);
+    }
+
+    /// When `reconsider_absence` is wanted. Nobody needs an observer.
+    pub(super) fn absence_deadline(&self) -> Option<Millis> {
+        self.absence.until.filter(|_| self.shared.is_voter() && !self.stopped)
+    }
+
+    /// Whether a leader that others have found already is to be left alone: they do without us.
+    pub(super) fn leaves_alone(&self) -> bool {
+        self.shared.room == Room::Full && self.absence.count > 0 && self.election.found_established()
+    }
+
+    /// Our disk's reserve is being written to, faster than anybody is told: leave before it is gone.
+    pub fn reserve_is_going(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if matches!(&self.role, Role::Learning(learner) if learner.is_active()) {
+            self.shared.room = Room::Full;
+            self.look(now, "the reserve of our disk is being used up", out);
+        }
+    }
+
+    /// A learner waits for an answer that it cannot be given: it must join anew.
+    pub fn send_away(&mut self, now: Millis, link: LinkId, why: &str, out: &mut Vec<Action>) {
+        if let Role::Leading(leader) = &mut self.role {
+            leader.send_away(&mut Ctx { now, shared: &mut self.shared, out }, link, why);
         }
     }
 

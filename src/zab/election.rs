@@ -119,6 +119,8 @@ pub(super) struct Election {
     votes: BTreeMap<Sid, Heard>,
     established: BTreeMap<Sid, Heard>,
     gone: BTreeSet<Sid>,
+    /// The leader that was found last led already.
+    found_established: bool,
     /// Voters of our list that said, when they were heard last, that they observe by their own.
     observing: BTreeSet<Sid>,
     new_voters: BTreeSet<Sid>,
@@ -150,6 +152,7 @@ impl Election {
             votes: BTreeMap::new(),
             established: BTreeMap::new(),
             gone: BTreeSet::new(),
+            found_established: false,
             observing: BTreeSet::new(),
             new_voters: BTreeSet::new(),
             zkctl: BTreeMap::new(),
@@ -235,8 +238,13 @@ impl Election {
     }
 
     /// Whether voters were heard that look for a leader, which we do not yet.
-    pub(super) fn others_look(&self) -> bool {
-        !self.early.is_empty()
+    pub(super) fn looks(&self, voter: Sid) -> bool {
+        self.early.contains_key(&voter)
+    }
+
+    /// Whether the leader that was found last had been established before we asked.
+    pub(super) fn found_established(&self) -> bool {
+        self.found_established
     }
 
     /// Begins a new round with these credentials.
@@ -547,6 +555,11 @@ impl Election {
             followers.insert(leader);
         }
         self.looking = false;
+        self.found_established = self
+            .votes
+            .get(&leader)
+            .or(self.established.get(&leader))
+            .is_some_and(|h| h.state == PeerState::Leading);
         self.elected = Some((leader, followers));
         self.settle_until = None;
         steps.push(Step::Elected(leader));

@@ -154,6 +154,13 @@ impl Leader {
         self.weigh_room(ctx)
     }
 
+    /// Ends a learner's link, if it is still there.
+    pub(super) fn send_away(&mut self, ctx: &mut Ctx<'_>, link: LinkId, why: &str) {
+        if self.has(link) {
+            self.drop_learner(ctx, link, why);
+        }
+    }
+
     /// The followers that have said who they are.
     pub(super) fn followers(&self) -> impl Iterator<Item = Sid> {
         let known = self.learners.values().filter(|l| l.stage != Stage::Silent && l.kind == Kind::Follower);

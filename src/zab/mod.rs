@@ -245,6 +245,11 @@ impl Zab {
 
     fn on_elected(&mut self, now: Millis, leader: Sid, out: &mut Vec<Action>) {
         out.push(Action::Note(format!("round {}: {leader} is elected", self.election.round())));
+        if leader != self.shared.cfg.me && self.leaves_alone() {
+            self.role = Role::Settling;
+            self.stay_away(now, out);
+            return self.settle(now, out);
+        }
         let mut ctx = Ctx { now, shared: &mut self.shared, out };
         let verdict = if leader == ctx.shared.cfg.me {
             let (leader, verdict) = Leader::begin(&mut ctx);
@@ -278,7 +283,7 @@ impl Zab {
         let settled = self.settled();
         self.elect(now, out, |election, steps| election.on_notification(now, from, n, settled, steps));
         if n.state == PeerState::Looking {
-            self.come_back_for(now, from, out);
+            self.reconsider_absence(now, out);
         }
         self.reconsider(now, out);
     }
@@ -365,7 +370,8 @@ impl Zab {
                 self.elect(now, out, |election, steps| election.on_tick(now, steps));
                 return self.reconsider(now, out);
             }
-            Role::Settling | Role::Standalone => Verdict::Stay,
+            Role::Settling => return self.reconsider_absence(now, out),
+            Role::Standalone => Verdict::Stay,
         };
         self.follow(now, verdict, out);
     }
@@ -376,7 +382,8 @@ impl Zab {
             Role::Leading(leader) => Some(leader.next_deadline()),
             Role::Learning(learner) => Some(learner.next_deadline()),
             Role::Looking => self.election.next_deadline(),
-            Role::Settling | Role::Standalone => None,
+            Role::Settling => self.absence_deadline(),
+            Role::Standalone => None,
         };
         role.into_iter().chain(self.disk_deadline()).min()
     }
@@ -408,7 +415,10 @@ impl Zab {
 
     /// The counter of this reign is used up: begin another.
     pub fn end_of_counter(&mut self, now: Millis, out: &mut Vec<Action>) {
-        self.look(now, "the epoch's counter is used up", out);
+        // What came in with the end of a reign finds no leader any more, and is no reason for another round.
+        if matches!(self.role, Role::Leading(_)) {
+            self.look(now, "the epoch's counter is used up", out);
+        }
     }
 
     /// Asks the quorum whether this server still leads; `Action::BarrierPassed` with the returned id

@@ -87,6 +87,11 @@ pub(crate) struct SimDisk {
     pub(crate) erred: Option<String>,
 }
 
+/// What kind of file this is.
+fn stem(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
 impl SimDisk {
     pub(crate) fn new() -> SimDisk {
         let dirs = [Dir::Data, Dir::Log, Dir::Base].map(|d| (d, Directory::default())).into();
@@ -255,8 +260,11 @@ impl SimDisk {
         let mut files = self.durable_files(dir).filter(|files| !files.is_empty())?;
         let one = files[prng.below(files.len() as u64) as usize].clone();
         let kind = prng.below(8);
-        if kind > 1 {
-            files = vec![one];
+        // A whole directory, all logs or all snapshots, or one file.
+        match kind {
+            0 => {}
+            1 => files.retain(|(name, ..)| stem(name) == stem(&one.0)),
+            _ => files = vec![one],
         }
         let mut told = Vec::new();
         for (name, id, end) in files {

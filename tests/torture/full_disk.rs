@@ -159,7 +159,7 @@ fn followers_without_room_leave_one_by_one_and_the_last_stays() {
     writers.wait_for(GOES_ON);
     leave(&servers[second], NONE);
     until("there is no quorum with room", || metric_is(&servers[leader], "zk_writes_refused", "1"));
-    assert_eq!(servers[second].mode(), Some(Mode::Follower));
+    until("the second stays", || (servers[second].mode() == Some(Mode::Follower)).then_some(()));
     assert_refuses(&servers[second], &mut client);
     empty(&servers[first]);
     writers.wait_for(GOES_ON);

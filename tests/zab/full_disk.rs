@@ -119,6 +119,44 @@ fn one_that_stays_away_takes_part_when_there_is_no_leader_without_it() {
     assert!(!z.refuses(ZK2));
 }
 
+/// Nobody has room, and the leader's host dies for good: those that are left must not wait for each other.
+#[test]
+fn without_room_anywhere_another_leads_when_the_leader_dies() {
+    for voters in [3, 5] {
+        let all: Vec<Sid> = (1..=voters).map(Sid).collect();
+        let leader = Sid(voters);
+        let mut z = Script::established(&Members::voters(&all), leader);
+        z.live(1000);
+        all.iter().for_each(|sid| z.has_room(*sid, Room::Full));
+        z.live(A_WHILE);
+        z.leads(leader, 1);
+        z.crash(leader);
+        z.live(A_WHILE);
+        let leads = |sid: &&Sid| matches!(z.hosts[sid].service, Service::Leading(_));
+        let next = *all.iter().filter(|sid| **sid != leader).find(leads).expect("somebody leads");
+        // Who is not needed for a quorum may stay away.
+        let follows =
+            |sid: &&Sid| matches!(z.hosts[sid].service, Service::Following { leader, .. } if leader == next);
+        assert!(all.iter().filter(follows).count() >= voters as usize / 2);
+        assert!(z.refuses(next));
+    }
+}
+
+/// One was let go before the other filled up, and then the leader dies.
+#[test]
+fn one_that_is_away_asks_by_itself() {
+    let mut z = three();
+    z.has_room(ZK1, Room::Full);
+    z.live(A_WHILE);
+    z.looks(ZK1);
+    z.leads(ZK3, 1);
+    z.has_room(ZK2, Room::Full);
+    z.crash(ZK3);
+    z.live(2 * A_WHILE);
+    let leads = |sid: &&Sid| matches!(z.hosts[sid].service, Service::Leading(_));
+    assert_eq!([ZK1, ZK2].iter().filter(leads).count(), 1);
+}
+
 #[test]
 fn an_observer_without_room_leaves() {
     let mut z = Script::established(&Members::voters(&ALL).observers(&[ZK4]), ZK3);
