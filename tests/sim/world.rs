@@ -307,7 +307,7 @@ impl World {
                 snap_count: self.options.snap_count,
                 log_bytes: self.options.log_bytes,
                 prealloc_bytes: self.options.prealloc,
-                purge: (3, 5000),
+                purge: (3, 400),
                 seed: sid + self.now,
                 ..base.storage
             },
