@@ -716,3 +716,21 @@ fn a_snapshot_that_a_stop_interrupts_is_no_snapshot() {
     let names = disk.list(Dir::Data).unwrap();
     assert!(!names.contains(&storage::snapshot_name(z(1, 2))), "{names:?}");
 }
+
+/// What stands in front of NEWLEADER may be cut again: the log's epoch counts while the log reaches there, and is
+/// not remembered as entered. (Seed 3012381 of the simulator, InitialHistory.)
+#[test]
+fn the_log_s_epoch_is_promised_and_not_entered() {
+    let mut disk = stopped(&[vec![z(1, 1), z(1, 2)], vec![z(2, 1)]]);
+    for name in ["acceptedEpoch", "currentEpoch"] {
+        put(&mut disk, &FileRef::data(name), b"1");
+    }
+    let found = recover(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.current_epoch, found.zab.accepted_epoch), (Epoch(1), Epoch(2)));
+    disk.remove(&FileRef::data("currentEpoch")).unwrap();
+    assert_eq!(
+        recover(&mut disk, &OPTIONS).unwrap().zab.current_epoch,
+        Epoch(2),
+        "a missing file is made up"
+    );
+}

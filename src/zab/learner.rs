@@ -418,7 +418,10 @@ impl Learner {
             let current = ctx.shared.current_epoch.max(ctx.shared.durable.epoch());
             self.ack_epoch(ctx, link, Some(current));
         }
-        let entered = ctx.shared.current_epoch == self.epoch && ctx.shared.trust == Trust::Trusted;
+        // The write behind NEWLEADER, and with it all that came before: our epoch may have been this one already,
+        // and then says nothing about them.
+        let written = done.contains(&Wait::CurrentEpoch(self.epoch)) || done.contains(&Wait::Trust);
+        let entered = written && ctx.shared.trust == Trust::Trusted;
         if self.stage == Stage::Settling && entered {
             self.ack_new_leader(ctx, link);
         }

@@ -69,3 +69,26 @@ fn of_the_leader_between_the_ack_and_uptodate() {
     z.run();
     z.follows(ZK3, ZK1);
 }
+
+/// A follower that joins the leader of its own epoch again has that currentEpoch already: it says nothing about the
+/// history that comes with this NEWLEADER. (Found by the simulator, seed 3028250, Leadership2: NEWLEADER was
+/// acknowledged with the first thing that reached the disk.)
+#[test]
+fn newleader_of_the_epoch_one_is_in_waits_for_its_history_too() {
+    let mut z = Script::established(&Members::voters(&[ZK1, ZK2, ZK3]), ZK3);
+    z.proposes(ZK3, "1:1");
+    z.run();
+    z.crash(ZK1);
+    z.proposes(ZK3, "1:2");
+    z.proposes(ZK3, "1:3");
+    z.run();
+    z.start(ZK1);
+    z.votes();
+    z.messages();
+    z.writes(ZK1, "append 1:2");
+    z.is_silent(ZK1, ZK3);
+    z.writes(ZK1, "append 1:3");
+    z.is_silent(ZK1, ZK3);
+    z.writes(ZK1, "currentEpoch 1");
+    z.says(ZK1, ZK3, "ACK 1:0");
+}

@@ -5,7 +5,7 @@
 
 use super::{Check, Invariant, SAMPLE, Seen};
 use std::collections::BTreeMap;
-use zkctl::zab::Service;
+use zkctl::zab::{Service, Trust};
 use zkctl::zxid::Zxid;
 
 #[derive(Default)]
@@ -25,7 +25,11 @@ impl Invariant for QuorumDurability {
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
         let zab = seen.server.zab();
-        self.durable.insert(seen.sid, zab.durable());
+        // Who has lost what it acknowledged acknowledges nothing until it is whole again; what it said before may
+        // still be on its way.
+        if zab.trust() != Trust::Lost {
+            self.durable.insert(seen.sid, zab.durable());
+        }
         let Service::Leading(epoch) = seen.server.service() else { return Ok(()) };
         let committed = zab.committed();
         if self.decided.insert((seen.sid, seen.life), committed) == Some(committed) {
