@@ -28,7 +28,7 @@ const GOES_ON: u64 = 60;
 const SLACK: u64 = 1000;
 const MB: u64 = 1 << 20;
 /// Short ticks, and marks far from each other.
-const LINES: &str = "tickTime=200\ninitLimit=25\nsyncLimit=5\nmaxSessionTimeout=60000\nsnapCount=100000\n\
+const LINES: &str = "tickTime=200\ninitLimit=25\nsyncLimit=50\nmaxSessionTimeout=60000\nsnapCount=100000\n\
                      zkctl.disk.softMb=60\nzkctl.disk.hardMb=20\n";
 /// Free bytes between the marks, and below both.
 const LITTLE: u64 = 40 * MB;
@@ -73,6 +73,8 @@ fn check(ensemble: &Ensemble, writers: &Writers) {
 }
 
 fn finish(ensemble: &mut Ensemble, writers: Writers, fault: &str, count: u64) {
+    // A server that was let go joins again.
+    ensemble.wait_serving();
     let written = writers.end();
     let tree = assert_equal(ensemble);
     written.iter().for_each(|w| w.check(&tree));
