@@ -6,6 +6,8 @@
 
 #[path = "sim/disk.rs"]
 mod disk;
+#[path = "common/settings.rs"]
+mod settings;
 
 use disk::{Fuse, SimDisk};
 use zkctl::format::{snapshot, txn_log};
@@ -13,7 +15,7 @@ use zkctl::ids::SessionId;
 use zkctl::prng::Prng;
 use zkctl::storage::{
     self, Batch, Dir, Disk, DiskError, DiskOp, DurableMark, FileRef, Lane, Recovered, RecoveryOptions,
-    Storage, StorageOptions, read_all, recover, recover_repairable,
+    Storage, read_all, recover, recover_repairable,
 };
 use zkctl::time::Millis;
 use zkctl::tree::{Tree, TreeOptions};
@@ -689,17 +691,7 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
 fn a_snapshot_that_a_stop_interrupts_is_no_snapshot() {
     let mut disk = stopped(&[vec![z(1, 1), z(1, 2)]]);
     let recovered = recover(&mut disk, &OPTIONS).unwrap();
-    let options = StorageOptions {
-        snap_count: 1000,
-        snap_bytes: u64::MAX,
-        log_bytes: None,
-        prealloc_bytes: 0,
-        force_sync: true,
-        purge: (3, 0),
-        recovery: OPTIONS,
-        seed: 1,
-    };
-    let mut storage = Storage::new(options, &recovered);
+    let mut storage = Storage::new(settings::storage_options(OPTIONS, 1), &recovered);
     storage.begin_snapshot(z(1, 2));
     let mut batches = Vec::new();
     for piece in 0..5 {

@@ -119,8 +119,6 @@ pub(super) struct Election {
     votes: BTreeMap<Sid, Heard>,
     established: BTreeMap<Sid, Heard>,
     gone: BTreeSet<Sid>,
-    /// The leader that was found last led already.
-    found_established: bool,
     /// Voters of our list that said, when they were heard last, that they observe by their own.
     observing: BTreeSet<Sid>,
     new_voters: BTreeSet<Sid>,
@@ -152,7 +150,6 @@ impl Election {
             votes: BTreeMap::new(),
             established: BTreeMap::new(),
             gone: BTreeSet::new(),
-            found_established: false,
             observing: BTreeSet::new(),
             new_voters: BTreeSet::new(),
             zkctl: BTreeMap::new(),
@@ -237,14 +234,16 @@ impl Election {
         }
     }
 
-    /// Whether voters were heard that look for a leader, which we do not yet.
+    /// Whether this voter was heard looking for a leader, which we do not yet.
     pub(super) fn looks(&self, voter: Sid) -> bool {
         self.early.contains_key(&voter)
     }
 
     /// Whether the leader that was found last had been established before we asked.
     pub(super) fn found_established(&self) -> bool {
-        self.found_established
+        let Some((leader, _)) = &self.elected else { return false };
+        let heard = self.votes.get(leader).or(self.established.get(leader));
+        heard.is_some_and(|h| h.state == PeerState::Leading)
     }
 
     /// Begins a new round with these credentials.
@@ -555,11 +554,6 @@ impl Election {
             followers.insert(leader);
         }
         self.looking = false;
-        self.found_established = self
-            .votes
-            .get(&leader)
-            .or(self.established.get(&leader))
-            .is_some_and(|h| h.state == PeerState::Leading);
         self.elected = Some((leader, followers));
         self.settle_until = None;
         steps.push(Step::Elected(leader));

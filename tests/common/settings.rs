@@ -40,16 +40,7 @@ pub(crate) fn settings(
         config_text: ("version=0".into(), 0),
         seed: me as u64,
         began_wall_ms: 1_000_000,
-        storage: StorageOptions {
-            snap_count: 1000,
-            snap_bytes: u64::MAX,
-            log_bytes: None,
-            prealloc_bytes: 0,
-            force_sync: true,
-            purge: (3, 0),
-            recovery,
-            seed: me as u64,
-        },
+        storage: storage_options(recovery, me as u64),
         zab: zab::Config {
             me: Sid(me),
             quorum: zab::Majority::new(voters.into_iter().map(Sid).collect()),
@@ -64,5 +55,19 @@ pub(crate) fn settings(
             window: (100, 1 << 20),
             counter_max: Zxid::COUNTER_MAX,
         },
+    }
+}
+
+/// Storage that does nothing by itself: snapshots are rare, nothing is prepared or purged.
+pub(crate) fn storage_options(recovery: RecoveryOptions, seed: u64) -> StorageOptions {
+    StorageOptions {
+        snap_count: 1000,
+        snap_bytes: u64::MAX,
+        log_bytes: None,
+        prealloc_bytes: 0,
+        force_sync: true,
+        purge: (3, 0),
+        recovery,
+        seed,
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! `DISK_FAULT_ROUNDS` repeats each fault on one ensemble.
 
+use crate::aftermath::{check, finish};
 use crate::ballast::fill;
 use crate::ensemble::Ensemble;
-use crate::ledger;
 use crate::load::Writers;
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::state::{setting, until};
 use crate::strace::Strace;
-use crate::trees::assert_equal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -50,24 +49,6 @@ fn rounds() -> u64 {
 /// Where strace writes what it sees of a server.
 fn trace_file(server: &Server) -> PathBuf {
     server.data().with_file_name("strace")
-}
-
-/// All are back, hold what was acknowledged, and equal each other.
-fn check(ensemble: &Ensemble, writers: &Writers) {
-    ensemble.wait_serving();
-    let written = writers.pause();
-    let tree = assert_equal(ensemble);
-    written.iter().for_each(|w| w.check(&tree));
-    writers.go_on();
-}
-
-fn finish(ensemble: &Ensemble, writers: Writers, fault: &str, count: u64) {
-    let written = writers.end();
-    let tree = assert_equal(ensemble);
-    written.iter().for_each(|w| w.check(&tree));
-    let writes = written.iter().map(|w| w.count()).sum();
-    eprintln!("{fault}: {count} times, {writes} acknowledged writes, none lost");
-    ledger::record("disk faults", "", [(fault, count), ("writes", writes), ("lost", 0)]);
 }
 
 /// The server ends by itself, saying which file and why.

@@ -3,17 +3,16 @@
 //! Each server has a file system of its own, which a file of the wanted length fills.
 //! `DISK_FAULT_ROUNDS` repeats the whole on one ensemble.
 
+use crate::aftermath::{self, check};
 use crate::ballast::fill;
 use crate::client::{Client, create_body, get_body, set_body};
 use crate::ensemble::{COMMON, Ensemble};
 use crate::framed::Framed;
 use crate::images::Image;
-use crate::ledger;
 use crate::load::Writers;
 use crate::rig::Rig;
 use crate::server::{Server, free_port};
 use crate::state::{setting, until};
-use crate::trees::assert_equal;
 use std::cell::RefCell;
 use std::fs;
 use zkctl::wire::connect::ConnectRequest;
@@ -63,26 +62,11 @@ fn wait_ample(ensemble: &Ensemble) {
     }
 }
 
-/// All are back, hold what was acknowledged, and equal each other.
-fn check(ensemble: &Ensemble, writers: &Writers) {
-    ensemble.wait_serving();
-    let written = writers.pause();
-    let tree = assert_equal(ensemble);
-    written.iter().for_each(|w| w.check(&tree));
-    writers.go_on();
-}
-
+/// As `aftermath::finish`, and no server has ended.
 fn finish(ensemble: &mut Ensemble, writers: Writers, fault: &str, count: u64) {
-    // A server that was let go joins again.
-    ensemble.wait_serving();
-    let written = writers.end();
-    let tree = assert_equal(ensemble);
-    written.iter().for_each(|w| w.check(&tree));
+    aftermath::finish(ensemble, writers, fault, count);
     let ended = ensemble.servers.iter_mut().filter_map(Server::ended).count();
     assert_eq!(ended, 0, "no server ended");
-    let writes = written.iter().map(|w| w.count()).sum();
-    eprintln!("{fault}: {count} times, {writes} acknowledged writes, none lost");
-    ledger::record("disk faults", "", [(fault, count), ("writes", writes), ("lost", 0)]);
 }
 
 /// A write is answered with the error, a read behind it on the same connection with the data.

@@ -31,6 +31,7 @@ mod state;
 #[path = "../processes/trees.rs"]
 mod trees;
 
+mod aftermath;
 mod ballast;
 mod flips;
 mod images;
