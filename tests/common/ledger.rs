@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes a run down: its kind (`simulation`, `mutant`, `kills` ...), what it was a run of (a mutant, a workload,
@@ -22,8 +23,14 @@ pub(crate) fn record<'a>(kind: &str, of: &str, counts: impl IntoIterator<Item = 
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// The first twelve digits of a SHA-256 over the names and contents of all files of `src`.
-pub(crate) fn src_hash() -> String {
+/// The first twelve digits of a SHA-256 over the names and contents of all files of `src`, as they were when
+/// this was first asked.
+pub(crate) fn src_hash() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(hash_sources)
+}
+
+fn hash_sources() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&root, &mut files);

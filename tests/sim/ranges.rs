@@ -16,8 +16,9 @@ struct Totals {
     answers: u64,
     watch_events: u64,
     faults: BTreeMap<String, u64>,
-    /// The smallest failing seed, and its story.
-    failed: Option<(u64, String)>,
+    /// Failing seeds, each with its first line, and the story of the smallest.
+    failed: BTreeMap<u64, String>,
+    story: Option<(u64, String)>,
 }
 
 fn one(seed: u64, totals: &Mutex<Totals>) {
@@ -36,20 +37,28 @@ fn one(seed: u64, totals: &Mutex<Totals>) {
             }
         }
         Err((error, world)) => {
-            if totals.failed.as_ref().is_none_or(|(other, _)| seed < *other) {
-                totals.failed = Some((seed, report(seed, &error, &world)));
+            let line = error.lines().next().unwrap_or_default();
+            eprintln!("seed {seed} fails: {line}");
+            if totals.story.as_ref().is_none_or(|(other, _)| seed < *other) {
+                totals.story = Some((seed, report(seed, &error, &world)));
             }
+            totals.failed.insert(seed, line.to_owned());
         }
     }
 }
 
-/// Runs the seeds; panics with the story of the smallest that fails.
+/// A run that finds more violations than this ends early.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Runs the seeds; panics with the story of the smallest that fails, when all have run.
 pub(crate) fn range(from: u64, to: u64) {
+    // Now, while the sources are what this program was built of.
+    let src = ledger::src_hash();
     let next = AtomicU64::new(from);
     let totals = Mutex::new(Totals::default());
     let worker = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= to || totals.lock().unwrap().failed.is_some() {
+        if seed >= to || totals.lock().unwrap().failed.len() >= VIOLATIONS_MAX {
             break;
         }
         one(seed, &totals);
@@ -67,13 +76,13 @@ pub(crate) fn range(from: u64, to: u64) {
         ("client operations", totals.operations),
         ("answers as the model's", totals.answers),
         ("watch events as the model's", totals.watch_events),
-        ("violations", u64::from(totals.failed.is_some())),
+        ("violations", totals.failed.len() as u64),
     ];
     let faults = totals.faults.iter().map(|(kind, n)| (kind.as_str(), *n));
-    eprintln!("seeds {from}..{to} of src {}: {counts:?}, {:?}", ledger::src_hash(), totals.faults);
+    eprintln!("seeds {from}..{to} of src {src}: {counts:?}, {:?}", totals.faults);
     ledger::record("simulation", &format!("{from}..{to}"), counts.into_iter().chain(faults));
-    if let Some((_, story)) = totals.failed {
-        panic!("{story}");
+    if let Some((_, story)) = totals.story {
+        panic!("{story}\nfailing seeds: {:#?}", totals.failed);
     }
     let seeds = totals.seeds;
     assert!(totals.operations > seeds * 50, "the clients hardly did anything: the run is void");
