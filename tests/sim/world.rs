@@ -423,7 +423,7 @@ impl World {
             sid,
             life: node.life,
             server,
-            cutting: node.cut_under_way().is_some(),
+            cutting: node.cut_under_way(),
             voters: &self.options.voters_of(sid, node.listed),
             now: (self.now - node.began, node.rate),
             contacts: &self.contacts,
@@ -496,7 +496,7 @@ impl World {
         queue.push_back((batch, ops));
         let first = queue.len() == 1;
         if let Some(to) = node.cut_under_way() {
-            self.invariants.memory.cut(sid, to);
+            self.invariants.cut(sid, to);
         }
         if first {
             self.schedule_disk(sid, life, lane);

@@ -10,11 +10,11 @@ use zkctl::zxid::Zxid;
 
 /// Incarnation, and how far its disk reached, of each server when it was last seen.
 #[derive(Default)]
-pub(crate) struct DurableMemory(BTreeMap<u64, (u64, Zxid)>);
+pub(super) struct DurableMemory(BTreeMap<u64, (u64, Zxid)>);
 
 impl DurableMemory {
     /// A batch that cuts behind this is on its way to its disk.
-    pub(crate) fn cut(&mut self, sid: u64, to: Zxid) {
+    pub(super) fn cut(&mut self, sid: u64, to: Zxid) {
         if let Some((_, durable)) = self.0.get_mut(&sid) {
             *durable = to.min(*durable);
         }
@@ -28,14 +28,12 @@ impl Invariant for DurableMemory {
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
         let zab = seen.server.zab();
-        let durable = zab.durable().min(zab.history().last());
+        let reaches = zab.durable().min(zab.history().last());
+        let durable = seen.cutting.map_or(reaches, |to| reaches.min(to));
         if let Some((life, before)) = self.0.get(&seen.sid).copied() {
             let forgot = life != seen.life && zab.trust() == Trust::Trusted && durable < before;
             if forgot {
                 return Err(format!("{} had {before} on disk, and starts at {durable}", seen.sid));
-            }
-            if life == seen.life && seen.cutting && durable > before {
-                return Ok(());
             }
         }
         self.0.insert(seen.sid, (seen.life, durable));

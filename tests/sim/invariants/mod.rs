@@ -23,6 +23,7 @@ mod sequence;
 mod sessions;
 
 use durable_memory::DurableMemory;
+use quorum_durability::QuorumDurability;
 use sequence::Sequence;
 use std::collections::BTreeMap;
 use zkctl::server::Server;
@@ -36,8 +37,8 @@ pub(crate) struct Seen<'a> {
     /// Its incarnation.
     pub(crate) life: u64,
     pub(crate) server: &'a Server,
-    /// Its disk is dropping what lies behind some point.
-    pub(crate) cutting: bool,
+    /// Its disk is dropping what lies behind this.
+    pub(crate) cutting: Option<Zxid>,
     /// How far a server's history would reach behind a power cut now, by the bytes of its disk; `None` if that
     /// cannot be asked: it is being cut, or was damaged.
     pub(crate) surviving: &'a dyn Fn(u64) -> Option<Zxid>,
@@ -76,7 +77,8 @@ pub(crate) trait Invariant {
 pub(crate) struct Invariants {
     every_step: Vec<Box<dyn Invariant>>,
     pub(crate) sequence: Sequence,
-    pub(crate) memory: DurableMemory,
+    memory: DurableMemory,
+    quorum: QuorumDurability,
     pub(crate) checks: u64,
 }
 
@@ -87,23 +89,33 @@ impl Invariants {
             Box::<epochs::Epochs>::default(),
             Box::<agreement::Agreement>::default(),
             Box::<acknowledged::Acknowledged>::default(),
-            Box::<quorum_durability::QuorumDurability>::default(),
             Box::<applied_is_durable::AppliedIsDurable>::default(),
             Box::<ephemerals::Ephemerals>::default(),
             Box::<digests::Digests>::default(),
             Box::<initial_history::InitialHistory>::default(),
         ];
-        let (sequence, memory) = (Sequence::default(), DurableMemory::default());
-        Invariants { every_step, sequence, memory, checks: 0 }
+        Invariants {
+            every_step,
+            sequence: Sequence::default(),
+            memory: DurableMemory::default(),
+            quorum: QuorumDurability::default(),
+            checks: 0,
+        }
     }
 
     pub(crate) fn after_step(&mut self, seen: &Seen<'_>) -> Check {
         self.checks += 1;
-        let kept: [&mut dyn Invariant; 2] = [&mut self.sequence, &mut self.memory];
+        let kept: [&mut dyn Invariant; 3] = [&mut self.sequence, &mut self.memory, &mut self.quorum];
         for invariant in kept.into_iter().chain(self.every_step.iter_mut().map(|i| &mut **i)) {
             invariant.check(seen).map_err(|what| format!("{}: {what}", invariant.name()))?;
         }
         sessions::check(seen, self.sequence.fresh())
+    }
+
+    /// A batch that cuts behind this is on its way to a server's disk, and may be done when its server ends.
+    pub(crate) fn cut(&mut self, sid: u64, to: Zxid) {
+        self.memory.cut(sid, to);
+        self.quorum.cut(sid, to);
     }
 
     pub(crate) fn forget(&mut self, sid: u64) {

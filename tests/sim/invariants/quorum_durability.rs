@@ -18,6 +18,15 @@ pub(super) struct QuorumDurability {
     decisions: u64,
 }
 
+impl QuorumDurability {
+    /// A batch that cuts behind this is on its way to its disk.
+    pub(super) fn cut(&mut self, sid: u64, to: Zxid) {
+        if let Some(durable) = self.durable.get_mut(&sid) {
+            *durable = to.min(*durable);
+        }
+    }
+}
+
 impl Invariant for QuorumDurability {
     fn name(&self) -> &'static str {
         "QuorumDurability"
@@ -28,7 +37,8 @@ impl Invariant for QuorumDurability {
         // Who has lost what it acknowledged acknowledges nothing until it is whole again; what it said before may
         // still be on its way.
         if zab.trust() != Trust::Lost {
-            self.durable.insert(seen.sid, zab.durable());
+            let durable = seen.cutting.map_or(zab.durable(), |to| zab.durable().min(to));
+            self.durable.insert(seen.sid, durable);
         }
         let Service::Leading(epoch) = seen.server.service() else { return Ok(()) };
         let committed = zab.committed();
