@@ -114,6 +114,17 @@ pub enum Lane {
     Bulk,
 }
 
+/// What becomes of what a cut leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It is the history, and what is in memory has been cut likewise.
+    History,
+    /// It is the history, and is read back: where the files do not lead up to the point, nothing is cut.
+    ReadBack,
+    /// A snapshot replaces it.
+    Replaced,
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOp {
@@ -170,8 +181,8 @@ pub enum DiskOp {
     CutBehind {
         /// The last that stays.
         after: Zxid,
-        /// What stays is the history, up to there; else a snapshot replaces it.
-        keeps_history: bool,
+        /// What becomes of what stays.
+        rest: Rest,
     },
     /// Read the database back.
     Recover(RecoveryOptions),
@@ -259,7 +270,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Found>, DiskErro
         DiskOp::Rename { dir, from, to } => disk.rename(dir, &from, &to)?,
         DiskOp::Remove(file) => disk.remove(&file)?,
         DiskOp::Replace { file, bytes } => replace(disk, &file, &bytes)?,
-        DiskOp::CutBehind { after, keeps_history } => match cut::cut_behind(disk, after, keeps_history) {
+        DiskOp::CutBehind { after, rest } => match cut::cut_behind(disk, after, rest) {
             Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
             cut => cut?,
         },

@@ -20,7 +20,7 @@ mod segment;
 mod snapshot_file;
 
 pub use disk::{
-    Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Found, Lane, TEMPORARY, execute, read_all,
+    Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Found, Lane, Rest, TEMPORARY, execute, read_all,
     write_zeros,
 };
 pub use durable_mark::DurableMark;
@@ -314,7 +314,7 @@ impl Storage {
             LogItem::AcceptedEpoch(epoch) => ops.push(epoch_file(names::ACCEPTED_EPOCH, epoch)),
             LogItem::CurrentEpoch(epoch) => ops.push(epoch_file(names::CURRENT_EPOCH, epoch)),
             LogItem::Truncate { to, reload } => {
-                self.cut(to, true, ops);
+                self.cut(to, if reload { Rest::ReadBack } else { Rest::History }, ops);
                 if reload {
                     ops.push(DiskOp::Recover(self.options.recovery.clone()));
                 }
@@ -323,7 +323,7 @@ impl Storage {
                 if untrusted {
                     ops.push(DiskOp::Distrust);
                 }
-                self.cut(zxid, false, ops);
+                self.cut(zxid, Rest::Replaced, ops);
                 let sink = self.incoming.take();
                 assert!(sink.is_some_and(|s| s.zxid() == zxid), "the snapshot that arrived is installed");
                 self.incoming_ready = false;
@@ -348,7 +348,7 @@ impl Storage {
     }
 
     /// The mark goes first: below it damage would be taken for corruption.
-    fn cut(&mut self, after: Zxid, keeps_history: bool, ops: &mut Vec<DiskOp>) {
+    fn cut(&mut self, after: Zxid, rest: Rest, ops: &mut Vec<DiskOp>) {
         self.log.close(ops);
         self.durable = None;
         self.marked = None;
@@ -359,7 +359,7 @@ impl Storage {
         }
         ops.push(DiskOp::Remove(FileRef::log(names::BEGUN)));
         ops.push(DiskOp::SyncDir(Dir::Log));
-        ops.push(DiskOp::CutBehind { after, keeps_history });
+        ops.push(DiskOp::CutBehind { after, rest });
     }
 
     fn queue_mark(&mut self) {

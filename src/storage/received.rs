@@ -4,7 +4,7 @@
 //! When that snapshot cannot be read any more, none of the older ones may stand in for it, though the log
 //! behind it may look as if it followed theirs (a new epoch begins at 1 whatever the last one ended with).
 
-use super::disk::{Dir, Disk, DiskError, DiskOp, FileRef};
+use super::disk::{Dir, Disk, DiskError, DiskOp, FileRef, replace};
 use super::names;
 use super::recovery::read_small;
 use crate::zxid::Zxid;
@@ -32,11 +32,15 @@ pub(super) fn last(disk: &mut dyn Disk) -> Result<Option<Zxid>, DiskError> {
     Ok(bytes.and_then(|bytes| decode(&bytes)))
 }
 
-/// The history is cut behind `after`: a snapshot further on goes, and so does what it says.
-pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid) -> Result<(), DiskError> {
-    match last(disk)? {
-        Some(zxid) if zxid > after => forget(disk),
-        _ => Ok(()),
+/// The history is cut behind `after`: a snapshot further on goes. Whether a leader sent the newest that stays is
+/// not known any more, so that one is the bound from now on.
+pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid, snapshots: &[Zxid]) -> Result<(), DiskError> {
+    if last(disk)?.is_none_or(|zxid| zxid <= after) {
+        return Ok(());
+    }
+    match snapshots.iter().rfind(|z| **z <= after) {
+        Some(newest) => replace(disk, &FileRef::data(names::RECEIVED), &encode(*newest)),
+        None => forget(disk),
     }
 }
 

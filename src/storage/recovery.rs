@@ -676,12 +676,12 @@ fn read_epoch(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, DiskErro
     }
 }
 
-/// The epochs, settled: a missing file is made up from the last zxid, and a log that reaches into an
-/// epoch proves that this epoch was promised, whatever a crash left in the files (ZOOKEEPER-2307, -1653,
-/// -2354). It counts as entered too, but only as long as the log reaches there (`Shared::credentials`): what
-/// comes before NEWLEADER may be cut again, and the epoch must not outlive its history.
+/// The epochs, settled: a log that reaches into an epoch proves that this epoch was promised, whatever a crash
+/// left in the files or out of them (ZOOKEEPER-2307, -1653, -2354). It counts as entered too, but only as long
+/// as the log reaches there (`Shared::credentials`): what comes before NEWLEADER may be cut again, and the
+/// epoch must not outlive its history. So a missing currentEpoch is none, not the log's.
 fn read_epochs(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch), DiskError> {
-    let current = read_epoch(disk, names::CURRENT_EPOCH)?.unwrap_or(last.epoch());
+    let current = read_epoch(disk, names::CURRENT_EPOCH)?.unwrap_or_default();
     let accepted = read_epoch(disk, names::ACCEPTED_EPOCH)?.unwrap_or(current).max(current).max(last.epoch());
     Ok((accepted, current))
 }

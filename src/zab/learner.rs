@@ -249,10 +249,14 @@ impl Learner {
     fn on_leader_info(&mut self, ctx: &mut Ctx<'_>, link: LinkId, epoch: Epoch, zkctl: bool) -> Verdict {
         self.epoch = epoch;
         self.leader_is_zkctl = zkctl;
-        if epoch < ctx.shared.accepted_epoch {
+        // An observer's promise was made when it was a voter. It binds its acknowledgements, and it makes none; with
+        // nobody to step down for it, it would stay outside until the others come to that epoch.
+        let promised =
+            if ctx.shared.is_voter() { ctx.shared.accepted_epoch } else { ctx.shared.current_epoch };
+        if epoch < promised {
             return Verdict::look(format!(
-                "leader {} proposes epoch {epoch}, below the promised {}",
-                self.leader, ctx.shared.accepted_epoch
+                "leader {} proposes epoch {epoch}, below the promised {promised}",
+                self.leader
             ));
         }
         if epoch > ctx.shared.accepted_epoch {
@@ -268,7 +272,8 @@ impl Learner {
 
     fn ack_epoch(&mut self, ctx: &mut Ctx<'_>, link: LinkId, current_epoch: Option<Epoch>) {
         assert_eq!(ctx.shared.durable, ctx.shared.history.last(), "an ACKEPOCH states durable facts");
-        let last = (ctx.shared.trust == Trust::Trusted).then_some(ctx.shared.durable);
+        let wants_all = ctx.shared.trust != Trust::Trusted || ctx.shared.uncuttable == Some(self.epoch);
+        let last = (!wants_all).then_some(ctx.shared.durable);
         self.stage = Stage::Promised;
         ctx.send(link, Message::AckEpoch { last, current_epoch });
     }
@@ -287,14 +292,16 @@ impl Learner {
         self.check_truncated(ctx, to)
     }
 
-    /// A cut that did not end where the leader wants it is sound but not the leader's prefix:
-    /// join again with the shorter history.
-    fn check_truncated(&self, ctx: &Ctx<'_>, to: Zxid) -> Verdict {
+    /// Our files cannot be cut where the leader wants it: a snapshot that another leader sent goes further, and
+    /// nothing leads up to that point. They were left alone, since what came before it may be less than what we
+    /// have acknowledged; we join again and ask this leader for all of its tree.
+    fn check_truncated(&self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
         let last = ctx.shared.history.last();
         if last == to {
             return Verdict::Stay;
         }
-        Verdict::look(format!("cut the log to {to} but it now ends at {last}; joining again"))
+        ctx.shared.uncuttable = Some(self.epoch);
+        Verdict::look(format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot"))
     }
 
     pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
@@ -325,6 +332,10 @@ impl Learner {
         ctx.shared.history.restart_at(zxid);
         self.committed = zxid;
         self.snapshot = zxid;
+        if ctx.shared.uncuttable == Some(self.epoch) {
+            // Between this snapshot and what the leader sends behind it lies some of what we have acknowledged.
+            ctx.shared.trust = Trust::Lost;
+        }
         let ticket = ctx.shared.wait(ctx.now, Wait::Install(zxid));
         let untrusted = ctx.shared.trust != Trust::Trusted;
         ctx.out.push(Action::InstallSnapshot { ticket, zxid, untrusted });

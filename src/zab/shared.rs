@@ -112,6 +112,8 @@ pub(super) struct Shared {
     /// Everything accepted up to here is on disk.
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
+    /// The leader of this epoch wants a cut that our files do not allow: it has to send its whole tree.
+    pub(super) uncuttable: Option<Epoch>,
     pub(super) waits: VecDeque<Pending>,
     /// Of our disk, as far as we know.
     pub(super) room: Room,
@@ -130,6 +132,7 @@ impl Shared {
             current_epoch: recovered.current_epoch,
             durable: recovered.last,
             trust: recovered.trust,
+            uncuttable: None,
             waits: VecDeque::new(),
             room: Room::Ample,
             answered: Millis(0),

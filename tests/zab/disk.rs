@@ -72,6 +72,8 @@ impl Disk {
             Write::Append(p) => self.log.push(p),
             Write::AcceptedEpoch(epoch) => self.accepted_epoch = epoch,
             Write::CurrentEpoch(epoch) => self.current_epoch = epoch,
+            // Nothing leads up to a point in front of the snapshot.
+            Write::Truncate { to, reload: true } if self.snapshot.last().is_some_and(|p| p.zxid > to) => {}
             Write::Truncate { to, .. } => self.log.retain(|p| p.zxid <= to),
             Write::Install { tree, untrusted, .. } => {
                 self.snapshot = tree;

@@ -2,6 +2,7 @@
 
 use crate::members::Members;
 use crate::script::{Script, ZK1, ZK2, ZK3};
+use zkctl::zab::Trust;
 
 /// zk3 led epoch 1, proposed 1:2 and 1:3, and died before anybody else had them; zk1 and zk2 went on.
 fn overtaken() -> Script {
@@ -91,4 +92,41 @@ fn a_cut_link_between_trunc_and_newleader_is_joined_again() {
     // zk3's cut is done before it votes: it votes with 1:1 and learns the rest from zk1.
     z.leads(ZK1, 3);
     z.shows(ZK3, "1:1 2:1");
+}
+
+/// A leader that died before it was established sent zk3 a snapshot that goes further than what was decided: nothing
+/// on zk3's disk leads up to the point of the cut. What lies in front of the snapshot may be less than what it has
+/// acknowledged, so it keeps all, and is given the whole tree.
+#[test]
+fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
+    let mut z = Script::new(&Members::voters(&[ZK1, ZK2, ZK3]));
+    z.holds(ZK1, 1, "1:1");
+    z.holds(ZK2, 1, "1:1");
+    z.holds_snapshot(ZK3, 1, "1:1 1:2 1:3", "");
+    z.start(ZK1);
+    z.start(ZK2);
+    z.settle();
+    z.leads(ZK2, 2);
+    z.start(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 1");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.says(ZK3, ZK2, "ACKEPOCH 1:3 of epoch 1");
+    z.says(ZK2, ZK3, "TRUNC 1:1");
+    z.writes(ZK3, "truncate to 1:1");
+    z.keeps(ZK3, "1:1 1:2 1:3");
+    z.looks(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.says(ZK3, ZK2, "ACKEPOCH untrusted promised before");
+    z.says_all(ZK2, ZK3, &["SNAP 1:1", "the tree of 1:1", "NEWLEADER 2:0"]);
+    z.crash_after(ZK3, "install 1:1");
+    assert_eq!(z.trust(ZK3), Trust::Lost, "what the leader had not sent yet may be what it acknowledged");
+    z.start(ZK3);
+    z.run();
+    z.follows(ZK3, ZK2);
+    z.shows(ZK3, "1:1");
+    assert_eq!(z.trust(ZK3), Trust::Trusted);
 }
