@@ -346,7 +346,9 @@ impl Election {
     /// Keeps count of who stands by the decision of the last election.
     fn note_follower(&mut self, from: Sid, n: &Notification) {
         let Some((leader, followers)) = &mut self.elected else { return };
-        if n.leader == *leader && (n.state != PeerState::Looking || n.round == self.round) {
+        // Whoever came back without a database that may be voted with stands by nobody, itself included.
+        let still_counting = n.round == self.round && n.zxid != -1;
+        if n.leader == *leader && (n.state != PeerState::Looking || still_counting) {
             followers.insert(from);
         } else {
             followers.remove(&from);
@@ -511,11 +513,13 @@ impl Election {
         self.setup.quorum.is_quorum(Election::agreeing(votes, with).into_iter())
     }
 
-    /// `checkLeader`: another server leads only if it says so itself; we lead only in our own round.
+    /// `checkLeader`: another server leads only if it says so itself; we lead only in our own round, and with a
+    /// database that may be voted with: whoever voted for us may have known another one (FOLLOWING is said of a
+    /// leader that has died since, was wiped and came back in time).
     fn confirmed(&self, votes: &BTreeMap<Sid, Heard>, heard: &Heard) -> bool {
         let leader = heard.vote.leader;
         if leader == self.setup.me {
-            return self.round == heard.round;
+            return self.round == heard.round && self.credentials.zxid >= 0;
         }
         votes.get(&leader).is_some_and(|h| h.state == PeerState::Leading)
     }
@@ -731,6 +735,30 @@ mod tests {
         assert_eq!(hear(&mut fourth, says(1, 3, 30, 1)), None);
         assert_eq!(hear(&mut fourth, says(2, 3, 30, 1)), None);
         assert_eq!(hear(&mut fourth, says(3, 3, 30, 1)), Some(Sid(3)), "it finds the leader of the others");
+    }
+
+    /// Seed 4023386 of the simulator: it died when it was elected, was wiped, and came back in the round in which the
+    /// others follow it. It would have led with less than it had acknowledged.
+    #[test]
+    fn who_may_have_lost_something_is_not_elected_by_votes_of_before() {
+        for (zxid, elected) in [(30, Some(Sid(3))), (-1, None)] {
+            let mut third = election(3);
+            let credentials = Credentials { zxid, ..third.credentials };
+            third.round = 0;
+            third.begin(Millis(0), credentials, &mut Vec::new());
+            let mut found = None;
+            for from in [1, 2] {
+                let (sid, said) = says(from, 3, 30, 1);
+                found =
+                    found.or(hear(&mut third, (sid, Notification { state: PeerState::Following, ..said })));
+            }
+            assert_eq!(found, elected, "zxid {zxid}");
+        }
+        let mut first = election(1);
+        hear(&mut first, says(2, 3, 30, 1));
+        assert_eq!(hear(&mut first, says(3, 3, 30, 1)), Some(Sid(3)));
+        hear(&mut first, says(3, 3, -1, 1));
+        assert!(first.leader_left(), "nobody waits for it");
     }
 
     /// A vote for who is being converted, or is gone, would keep those who hold it out of everybody's majority as

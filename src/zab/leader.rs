@@ -8,7 +8,7 @@ use super::history::Proposal;
 use super::message::Message;
 use super::progress::{Kind, LearnerProgress, Stage};
 use super::room::{self, Room, Voter};
-use super::shared::{Ctx, Verdict, Wait};
+use super::shared::{Ctx, Trust, Verdict, Wait};
 use super::sync_plan::{SyncPlan, plan};
 use crate::ids::{LinkId, Sid};
 use crate::limits;
@@ -79,6 +79,7 @@ pub(super) struct Leader {
 impl Leader {
     /// Opens the quorum port and waits for learners.
     pub(super) fn begin(ctx: &mut Ctx<'_>) -> (Leader, Verdict) {
+        assert_eq!(ctx.shared.trust, Trust::Trusted, "who may have lost something does not lead");
         ctx.out.push(Action::Listen);
         let cfg = &ctx.shared.cfg;
         let mut leader = Leader {
@@ -259,7 +260,7 @@ impl Leader {
         match self.phase {
             Phase::Discovery => self.discover(ctx),
             Phase::Promising => Verdict::Stay,
-            _ if accepted_epoch > self.epoch && ctx.shared.cfg.quorum.is_voter(info.sid) => {
+            _ if accepted_epoch > self.epoch && ctx.shared.cfg.quorum.is_voter(info.sid) && !observer => {
                 // It has promised a later epoch and could never join this one.
                 Verdict::look(format!("voter {} has promised epoch {accepted_epoch}", info.sid))
             }

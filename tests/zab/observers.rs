@@ -123,3 +123,27 @@ fn it_finds_the_next_leader() {
     z.run();
     z.shows(ZK4, "1:1 2:1");
 }
+
+/// As a voter it promised epoch 5 to a candidate that never led, and was converted: nobody steps down for it, and
+/// its promise binds nobody's acknowledgement any more. (Seed 4025246 of the simulator, Liveness.)
+#[test]
+fn an_observer_that_promised_a_later_epoch_is_not_shut_out() {
+    let mut z = Script::new(&members());
+    z.holds(ZK4, 1, "1:1");
+    z.promised(ZK4, 5);
+    for sid in [ZK1, ZK2, ZK3] {
+        z.holds(sid, 1, "1:1");
+        z.start(sid);
+    }
+    z.settle();
+    z.leads(ZK3, 2);
+    z.start(ZK4);
+    z.votes();
+    z.says(ZK4, ZK3, "OBSERVERINFO 5");
+    z.says(ZK3, ZK4, "LEADERINFO 2");
+    z.says(ZK4, ZK3, "ACKEPOCH 1:1 promised before");
+    z.run();
+    z.observes(ZK4, ZK3);
+    z.leads(ZK3, 2);
+    z.epochs(ZK4, 5, 2);
+}

@@ -150,6 +150,11 @@ impl Script {
         self.host(sid).disk.snapshot = text::zxids(snapshot).into_iter().map(text::txn).collect();
     }
 
+    /// `sid` has promised an epoch that it never entered.
+    pub(crate) fn promised(&mut self, sid: Sid, epoch: u32) {
+        self.host(sid).disk.accepted_epoch = Epoch(epoch);
+    }
+
     /// `sid`'s directory is empty, and nothing says that this is as it should be.
     pub(crate) fn is_new(&mut self, sid: Sid) {
         self.host(sid).disk = Disk::empty();
