@@ -318,6 +318,13 @@ pub(super) fn replace(disk: &mut dyn Disk, file: &FileRef, bytes: &[u8]) -> Resu
     disk.sync_dir(file.dir)
 }
 
+/// How much to read at `offset`, a megabyte at most: a small file is not given more than it fills. Never nothing,
+/// so that the file's end shows.
+pub(super) fn piece(disk: &mut dyn Disk, file: &FileRef, offset: u64) -> Result<usize, DiskError> {
+    let left = disk.len(file)?.unwrap_or(0).saturating_sub(offset);
+    Ok(left.clamp(1, 1 << 20) as usize)
+}
+
 /// Reads a whole file; `None` when there is none.
 pub fn read_all(disk: &mut dyn Disk, file: &FileRef) -> Result<Option<Vec<u8>>, DiskError> {
     let Some(len) = disk.len(file)? else { return Ok(None) };

@@ -1,6 +1,6 @@
 //! Reading one segment record by record, in bounded memory, and telling how it ends.
 
-use super::disk::{Disk, DiskError, FileRef};
+use super::disk::{Disk, DiskError, FileRef, piece};
 use crate::format::txn_log::{self, EndKind, Step};
 use crate::jute::Reader;
 use crate::zxid::Zxid;
@@ -50,7 +50,6 @@ pub struct LogReader {
     end: Option<End>,
 }
 
-const CHUNK: usize = 1 << 20;
 /// More than this behind damage is no torn tail, whatever it is: it is not searched.
 const BEHIND_MAX: u64 = 512 << 20;
 
@@ -88,8 +87,9 @@ impl LogReader {
         self.base += self.at as u64;
         self.at = 0;
         let had = self.buffer.len();
-        self.buffer.resize(had + CHUNK, 0);
-        let read = match disk.read(&self.file, self.base + had as u64, &mut self.buffer[had..]) {
+        let offset = self.base + had as u64;
+        self.buffer.resize(had + piece(disk, &self.file, offset)?, 0);
+        let read = match disk.read(&self.file, offset, &mut self.buffer[had..]) {
             Err(DiskError::Unreadable { why, .. }) => {
                 self.end = Some(End::unreadable(self.offset(), &why));
                 0
@@ -120,8 +120,8 @@ impl LogReader {
 
     /// Whether nothing but zeros stands behind what has been read.
     fn is_zero_behind(&self, disk: &mut dyn Disk) -> Result<bool, DiskError> {
-        let mut chunk = vec![0; CHUNK];
         let mut offset = self.base + self.buffer.len() as u64;
+        let mut chunk = vec![0; piece(disk, &self.file, offset)?];
         loop {
             let read = disk.read(&self.file, offset, &mut chunk)?;
             if read == 0 || !txn_log::is_zero(&chunk[..read]) {

@@ -4,7 +4,7 @@
 //! refused with their position). Never serves an empty tree when log files exist (ZOOKEEPER-2325),
 //! and never skips a gap.
 
-use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, read_all, replace};
+use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, piece, read_all, replace};
 use super::durable_mark::DurableMark;
 use super::identity;
 use super::log_reader::{End, LogReader};
@@ -460,7 +460,6 @@ fn load(
     zxid: Zxid,
     options: TreeOptions,
 ) -> Result<Result<(Tree, SessionTable), String>, DiskError> {
-    const CHUNK: usize = 1 << 20;
     let file = FileRef::data(names::snapshot_name(zxid));
     let mut buffer = vec![0; snapshot::HEADER_LEN];
     let mut offset = disk.read(&file, 0, &mut buffer)? as u64;
@@ -473,7 +472,7 @@ fn load(
     let mut loader = Loader::new(options, size);
     loop {
         let had = buffer.len();
-        buffer.resize(had + CHUNK, 0);
+        buffer.resize(had + piece(disk, &file, offset)?, 0);
         let read = disk.read(&file, offset, &mut buffer[had..])?;
         buffer.truncate(had + read);
         offset += read as u64;

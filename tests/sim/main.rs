@@ -36,6 +36,10 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use world::World;
 
+/// As the product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Virtual time within which a healed world must be well again, and then all servers at one zxid.
 const HEAL_MS: u64 = 120_000;
 /// Virtual time for which the clients then only keep their sessions: longer than any of these lasts.
