@@ -447,6 +447,7 @@ impl Learner {
 
     fn ack_new_leader(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
         self.stage = Stage::AwaitingUpToDate;
+        ctx.shared.uncuttable = None;
         self.acked = self.committed;
         self.heard(ctx);
         ctx.send(link, Message::Ack(self.epoch.first_zxid()));

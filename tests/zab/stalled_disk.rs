@@ -9,7 +9,7 @@ fn established() -> Script {
 }
 
 /// Time passes, and everything works but the disk of zk3.
-fn live_without_zk3_s_disk(z: &mut Script, ms: u64) {
+pub(crate) fn live_without_zk3_s_disk(z: &mut Script, ms: u64) {
     for _ in 0..ms / 50 {
         z.wait(50);
         for _ in 0..20 {

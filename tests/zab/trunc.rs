@@ -1,7 +1,8 @@
 //! TRUNC: a learner that holds what the ensemble has gone on without.
 
 use crate::members::Members;
-use crate::script::{Script, ZK1, ZK2, ZK3};
+use crate::script::{SYNC_MS, Script, ZK1, ZK2, ZK3};
+use crate::stalled_disk::live_without_zk3_s_disk;
 use zkctl::zab::Trust;
 
 /// zk3 led epoch 1, proposed 1:2 and 1:3, and died before anybody else had them; zk1 and zk2 went on.
@@ -95,10 +96,8 @@ fn a_cut_link_between_trunc_and_newleader_is_joined_again() {
 }
 
 /// A leader that died before it was established sent zk3 a snapshot that goes further than what was decided: nothing
-/// on zk3's disk leads up to the point of the cut. What lies in front of the snapshot may be less than what it has
-/// acknowledged, so it keeps all, and is given the whole tree.
-#[test]
-fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
+/// on zk3's disk leads up to the point where zk2 wants it cut.
+fn sent_too_much() -> Script {
     let mut z = Script::new(&Members::voters(&[ZK1, ZK2, ZK3]));
     z.holds(ZK1, 1, "1:1");
     z.holds(ZK2, 1, "1:1");
@@ -114,6 +113,14 @@ fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
     z.writes(ZK3, "acceptedEpoch 2");
     z.says(ZK3, ZK2, "ACKEPOCH 1:3 of epoch 1");
     z.says(ZK2, ZK3, "TRUNC 1:1");
+    z
+}
+
+/// What lies in front of the snapshot may be less than what zk3 has acknowledged, so it keeps all, and is given the
+/// whole tree.
+#[test]
+fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
+    let mut z = sent_too_much();
     z.writes(ZK3, "truncate to 1:1");
     z.keeps(ZK3, "1:1 1:2 1:3");
     z.looks(ZK3);
@@ -129,4 +136,20 @@ fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
     z.follows(ZK3, ZK2);
     z.shows(ZK3, "1:1");
     assert_eq!(z.trust(ZK3), Trust::Trusted);
+}
+
+#[test]
+fn behind_that_snap_it_joins_with_what_it_holds() {
+    let mut z = sent_too_much();
+    z.run();
+    z.follows(ZK3, ZK2);
+    z.proposes(ZK2, "2:1");
+    live_without_zk3_s_disk(&mut z, SYNC_MS + 200);
+    z.looks(ZK3);
+    z.leads(ZK2, 2);
+    z.disk(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.says(ZK3, ZK2, "ACKEPOCH 2:1 promised before");
 }
