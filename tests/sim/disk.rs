@@ -3,13 +3,16 @@
 //! A file's bytes become durable by `sync`, its name by `sync_dir`; a crash keeps a random part of
 //! the rest: any subset of unsynced 512-byte sectors, and a prefix of the unsynced directory changes. A sync
 //! that fails leaves its pages clean in memory and not on disk: the next one says yes and does nothing
-//! (Rebello et al., ATC'20), and they are gone with the process.
+//! (Rebello et al., ATC'20), and they are gone with the process. What is written beyond the room that others leave
+//! is written as far as it goes.
 
 use std::collections::BTreeMap;
 use zkctl::prng::Prng;
-use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, write_zeros};
+use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, Space, Spaces, write_zeros};
 
 const SECTOR: usize = 512;
+/// A file system's size: a number to tell, since the marks are set.
+const TOTAL: u64 = 1 << 40;
 
 #[derive(Clone, Debug, Default)]
 struct File {
@@ -73,11 +76,29 @@ struct Directory {
     changes: Vec<Change>,
 }
 
+/// The file systems of a server, the data's and the log's, and how much of them others leave to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Volumes {
+    /// There is only one.
+    shared: bool,
+    /// Bytes that all its files may take there; `None` is as many as one likes.
+    capacity: [Option<u64>; 2],
+    /// Nobody can tell how much is left.
+    blind: bool,
+}
+
+impl Volumes {
+    fn of(self, dir: Dir) -> usize {
+        usize::from(dir == Dir::Log && !self.shared)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SimDisk {
     files: BTreeMap<u64, File>,
     dirs: BTreeMap<Dir, Directory>,
     next_file: u64,
+    volumes: Volumes,
     pub(crate) fuse: Option<Fuse>,
     /// The power went in the middle of something.
     pub(crate) dead: bool,
@@ -99,6 +120,7 @@ impl SimDisk {
             files: BTreeMap::new(),
             dirs,
             next_file: 1,
+            volumes: Volumes::default(),
             fuse: None,
             dead: false,
             fault: None,
@@ -303,7 +325,37 @@ impl SimDisk {
     }
 
     pub(crate) fn wipe(&mut self) {
-        *self = SimDisk::new();
+        *self = SimDisk { volumes: self.volumes, ..SimDisk::new() };
+    }
+
+    /// Data and log share a file system, or not.
+    pub(crate) fn share(&mut self, shared: bool) {
+        self.volumes.shared = shared;
+    }
+
+    /// Others' files take all but so many bytes of the data's and of the log's file system.
+    pub(crate) fn fill(&mut self, leave: [Option<u64>; 2], blind: bool) {
+        self.volumes.blind = blind;
+        for (volume, leave) in leave.into_iter().enumerate() {
+            self.volumes.capacity[volume] = leave.map(|free| self.used(volume) + free);
+        }
+    }
+
+    /// What our own files take of a file system.
+    fn used(&self, volume: usize) -> u64 {
+        let here = self.dirs.iter().filter(|(dir, _)| self.volumes.of(**dir) == volume);
+        here.flat_map(|(_, directory)| directory.now.values()).map(|id| self.files[id].now.len() as u64).sum()
+    }
+
+    fn free(&self, volume: usize) -> u64 {
+        self.volumes.capacity[volume].unwrap_or(TOTAL).saturating_sub(self.used(volume))
+    }
+
+    /// How many of `len` bytes at `offset` there is room for: what the file has already takes none.
+    fn fitting(&self, file: &FileRef, offset: u64, len: usize) -> usize {
+        let had = self.find(file).map_or(0, |id| self.files[&id].now.len() as u64);
+        let end = had + self.free(self.volumes.of(file.dir));
+        len.min(end.saturating_sub(offset) as usize)
     }
 
     /// Whether a power cut now would leave a database that may be voted with: a snapshot's name becomes
@@ -341,6 +393,7 @@ impl Disk for SimDisk {
 
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.step(Kind::Write)?;
+        let fitting = self.fitting(file, offset, bytes.len());
         let id = match self.find(file) {
             Some(id) => id,
             None => {
@@ -354,12 +407,19 @@ impl Disk for SimDisk {
             }
         };
         let now = &mut self.files.get_mut(&id).unwrap().now;
-        let end = offset as usize + bytes.len();
-        if now.len() < end {
+        let end = offset as usize + fitting;
+        if now.len() < end && fitting > 0 {
             now.resize(end, 0);
         }
-        now[offset as usize..end].copy_from_slice(bytes);
-        Ok(())
+        if fitting > 0 {
+            now[offset as usize..end].copy_from_slice(&bytes[..fitting]);
+        }
+        if fitting == bytes.len() {
+            return Ok(());
+        }
+        let error = DiskError::Io { what: format!("{file:?}"), why: "no space left on device".to_owned() };
+        self.erred = Some(error.to_string());
+        Err(error)
     }
 
     fn append(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
@@ -421,5 +481,11 @@ impl Disk for SimDisk {
         let Some(id) = self.find(file) else { return Self::missing(file) };
         self.files.get_mut(&id).unwrap().now.resize(len as usize, 0);
         Ok(())
+    }
+
+    fn spaces(&mut self) -> Option<Spaces> {
+        let space = |dir| Space { total: TOTAL, free: self.free(self.volumes.of(dir)) };
+        let spaces = Spaces { data: space(Dir::Data), log: space(Dir::Log), shared: self.volumes.shared };
+        (!self.volumes.blind).then_some(spaces)
     }
 }
