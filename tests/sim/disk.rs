@@ -11,6 +11,16 @@ use zkctl::prng::Prng;
 use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, Space, Spaces, write_zeros};
 
 const SECTOR: usize = 512;
+/// The small files of a server.
+const SMALL: [(Dir, &str); 7] = [
+    (Dir::Data, "acceptedEpoch"),
+    (Dir::Data, "currentEpoch"),
+    (Dir::Data, "zkctl.database"),
+    (Dir::Data, "zkctl.received"),
+    (Dir::Log, "zkctl.database"),
+    (Dir::Log, "zkctl.durable"),
+    (Dir::Log, "zkctl.segment"),
+];
 /// A file system's size: a number to tell, since the marks are set.
 const TOTAL: u64 = 1 << 40;
 
@@ -312,6 +322,35 @@ impl SimDisk {
             told.join(", "),
             ["a bit", "zeros", "misdirected"][kind.saturating_sub(5) as usize]
         ))
+    }
+
+    /// One of the small files rots: a bit of it, or all of it becomes zeros. In an epoch file, whose form is Apache's
+    /// and has no checksum, a digit that becomes another digit, or a blank at its end, can be noticed by nobody: there
+    /// only a byte that is neither comes to be.
+    pub(crate) fn rot_small(&mut self, prng: &mut Prng) -> Option<String> {
+        let (file, id) = self.one_of(prng, &SMALL)?;
+        let bytes = &mut self.files.get_mut(&id)?.now;
+        let at = prng.below(bytes.len().max(1) as u64) as usize;
+        let byte = bytes.get_mut(at)?;
+        let is_blank = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+        match prng.below(4) {
+            0 => bytes.fill(0),
+            _ => {
+                let changed = *byte ^ 1 << prng.below(8);
+                let is_epoch = file.name.ends_with("Epoch");
+                *byte = if is_epoch && is_blank(changed) { *byte | 0x80 } else { changed };
+            }
+        }
+        let rotten = self.files.get_mut(&id)?;
+        rotten.synced.clone_from(&rotten.now);
+        Some(format!("{} at {at}", file.name))
+    }
+
+    /// One of these that is there.
+    fn one_of(&self, prng: &mut Prng, names: &[(Dir, &str)]) -> Option<(FileRef, u64)> {
+        let files = names.iter().map(|(dir, name)| FileRef { dir: *dir, name: (*name).to_owned() });
+        let mut there: Vec<_> = files.filter_map(|file| self.find(&file).map(|id| (file, id))).collect();
+        (!there.is_empty()).then(|| there.swap_remove(prng.below(there.len() as u64) as usize))
     }
 
     /// What stands in some other place instead.

@@ -4,7 +4,7 @@
 //! else that is drawn here, which is what the minimiser stands on.
 
 use crate::budget;
-use crate::disk::{DiskFault, Fuse, Kind};
+use crate::disk::{DiskFault, Fuse, Kind, SimDisk};
 use crate::invariants::Check;
 use crate::world::{Happening, Node, World};
 use std::collections::BTreeSet;
@@ -75,7 +75,10 @@ impl World {
         }
         self.roll()?;
         if let Some(mut prng) = self.chances.draw(if options.rot { 200 } else { 0 }) {
-            self.rot(&mut prng);
+            self.damage(&mut prng, "bit rot", SimDisk::rot);
+        }
+        if let Some(mut prng) = self.chances.draw(if options.rot_small { 200 } else { 0 }) {
+            self.damage(&mut prng, "small file rots", SimDisk::rot_small);
         }
         if let Some(mut prng) = self.chances.draw(if options.skew { 1000 } else { 0 }) {
             let sid = self.any_server(&mut prng);
@@ -269,19 +272,24 @@ impl World {
         self.give(sid, Event::Stop)
     }
 
-    /// Some byte that was durable changes on a stopped server, if the budget allows.
-    fn rot(&mut self, prng: &mut Prng) {
+    /// Something that was durable changes on a stopped server, if the budget allows.
+    fn damage(
+        &mut self,
+        prng: &mut Prng,
+        kind: &'static str,
+        how: impl Fn(&mut SimDisk, &mut Prng) -> Option<String>,
+    ) {
         let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
         let Some(sid) = stopped else { return };
         if !budget::may_lose(self, sid) {
             return;
         }
         let node = self.nodes.get_mut(&sid).unwrap();
-        let Some(what) = node.disk.rot(prng) else { return };
+        let Some(what) = how(&mut node.disk, prng) else { return };
         node.damaged = true;
         self.invariants.forget(sid);
-        self.count("bit rot");
-        self.note(format!("{sid}: {what} rots"));
+        self.count(kind);
+        self.note(format!("{sid}: {kind}: {what}"));
     }
 
     /// A stopped server's directory is wiped, if the budget allows.

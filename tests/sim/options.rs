@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) wipes: bool,
     /// Bytes that were durable change on a stopped server.
     pub(crate) rot: bool,
+    /// A small file of a stopped server rots.
+    pub(crate) rot_small: bool,
     /// A dead server's links may end without a word.
     pub(crate) half_open: bool,
     /// One disk operation in so many is slow; 0 is none.
@@ -103,6 +105,7 @@ impl Options {
             power_cuts: prng.chance(2, 3),
             wipes: prng.chance(1, 4),
             rot: prng.chance(1, 4),
+            rot_small: prng.chance(1, 4),
             half_open: prng.chance(1, 3),
             slow_disk: one_of(prng, &[0, 0, 20, 4]),
             skew: prng.chance(1, 4),

@@ -3,7 +3,7 @@
 use crate::client::SimClient;
 use crate::disk::SimDisk;
 use crate::faults::Faults;
-use crate::history::{Arrival, History};
+use crate::history::{Arrival, History, Outcome};
 use crate::invariants::{Check, Contact, Invariants, Seen, no_false_alarm};
 use crate::network::Wire;
 use crate::options::{Newcomer, Options};
@@ -18,6 +18,7 @@ use zkctl::storage::{
     self, Batch, BatchDone, Dir, Disk, DiskOp, Found, Lane, RecoveryOptions, RoomMarks, StorageOptions,
 };
 use zkctl::time::{Millis, Now, WallMillis};
+use zkctl::wire::errcode::ErrorCode;
 use zkctl::zab;
 use zkctl::zxid::Zxid;
 
@@ -713,6 +714,10 @@ impl World {
             let record = &self.history.records[*place];
             if let Some(back) = record.returned.as_ref().filter(|_| record.op.is_write()) {
                 self.acknowledged = self.acknowledged.max(back.zxid);
+                let refused = back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0);
+                if refused {
+                    *self.faults.entry("write refused").or_default() += 1;
+                }
             }
         }
         if !more.is_empty() {
