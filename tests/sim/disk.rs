@@ -346,6 +346,62 @@ impl SimDisk {
         Some(format!("{} at {at}", file.name))
     }
 
+    /// Somebody removes a file, or all of the log directory. What nobody can notice is left out:
+    ///
+    /// - a segment behind the durable mark: that it was begun is no proof that it ever came to be;
+    /// - a segment in front of one that begins an epoch: nothing tells with which zxid the last one ended;
+    /// - `zkctl.untrusted`, whose removal is how an operator accepts a loss.
+    ///
+    /// With `acceptedEpoch` alone a promise goes that nothing else tells of; no invariant has been broken by it yet.
+    /// Without any snapshot beside a log the server refuses to start: it could be ZooKeeper 3.4's, and all of them.
+    pub(crate) fn delete(&mut self, prng: &mut Prng) -> Option<String> {
+        let file = match prng.below(8) {
+            0 => {
+                let names: Vec<String> = self.dirs[&Dir::Log].now.keys().cloned().collect();
+                names.iter().for_each(|name| self.vanish(&FileRef::log(name)));
+                return Some(names.join(", "));
+            }
+            1..=3 => self.one_segment(prng).map(FileRef::log)?,
+            4 | 5 => self.one_snapshot(prng).map(FileRef::data)?,
+            _ => self.one_of(prng, &SMALL)?.0,
+        };
+        self.vanish(&file);
+        Some(file.name)
+    }
+
+    fn vanish(&mut self, file: &FileRef) {
+        let directory = self.dir(file.dir);
+        directory.now.remove(&file.name);
+        directory.durable.remove(&file.name);
+        directory.changes.retain(|change| match change {
+            Change::Enter(name, _) | Change::Leave(name) => *name != file.name,
+        });
+    }
+
+    fn one_segment(&self, prng: &mut Prng) -> Option<String> {
+        let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
+        let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
+        let mut all: Vec<_> =
+            self.dirs[&Dir::Log].now.keys().filter_map(|name| storage::parse_name(name, "log")).collect();
+        all.sort_unstable();
+        let next = |first| all.iter().find(|other| **other > first).is_none_or(|next| next.counter() != 1);
+        let may_go: Vec<_> =
+            all.iter().filter(|first| **first <= mark.segment && next(**first)).copied().collect();
+        let nth = prng.below(may_go.len().max(1) as u64) as usize;
+        may_go.get(nth).map(|first| storage::log_name(*first))
+    }
+
+    fn one_snapshot(&self, prng: &mut Prng) -> Option<String> {
+        let names = self.dirs[&Dir::Data].now.keys();
+        let all: Vec<_> = names.filter_map(|name| storage::parse_name(name, "snapshot")).collect();
+        let has_log = self.dirs[&Dir::Log].now.keys().any(|name| storage::parse_name(name, "log").is_some());
+        if all.len() < 2 && has_log {
+            return None;
+        }
+        let nth = prng.below(all.len().max(1) as u64) as usize;
+        all.get(nth).map(|zxid| storage::snapshot_name(*zxid))
+    }
+
     /// One of these that is there.
     fn one_of(&self, prng: &mut Prng, names: &[(Dir, &str)]) -> Option<(FileRef, u64)> {
         let files = names.iter().map(|(dir, name)| FileRef { dir: *dir, name: (*name).to_owned() });

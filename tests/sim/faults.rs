@@ -80,6 +80,9 @@ impl World {
         if let Some(mut prng) = self.chances.draw(if options.rot_small { 200 } else { 0 }) {
             self.damage(&mut prng, "small file rots", SimDisk::rot_small);
         }
+        if let Some(mut prng) = self.chances.draw(if options.deletes { 200 } else { 0 }) {
+            self.damage(&mut prng, "file deleted", SimDisk::delete);
+        }
         if let Some(mut prng) = self.chances.draw(if options.skew { 1000 } else { 0 }) {
             let sid = self.any_server(&mut prng);
             let year = 365 * 86_400_000;

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) rot: bool,
     /// A small file of a stopped server rots.
     pub(crate) rot_small: bool,
+    /// A file of a stopped server, or all of its log, is removed.
+    pub(crate) deletes: bool,
     /// A dead server's links may end without a word.
     pub(crate) half_open: bool,
     /// One disk operation in so many is slow; 0 is none.
@@ -106,6 +108,7 @@ impl Options {
             wipes: prng.chance(1, 4),
             rot: prng.chance(1, 4),
             rot_small: prng.chance(1, 4),
+            deletes: prng.chance(1, 4),
             half_open: prng.chance(1, 3),
             slow_disk: one_of(prng, &[0, 0, 20, 4]),
             skew: prng.chance(1, 4),
