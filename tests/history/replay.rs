@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const CREATE_SESSION: i32 = -10;
 const CLOSE_SESSION: i32 = -11;
+/// The leader did not take the write: no quorum of disks has room. It stands nowhere, now or later.
+const OPERATION_TIMEOUT: i32 = -7;
 const SESSION_EXPIRED: i32 = -112;
 const SESSION_MOVED: i32 = -118;
 
@@ -187,7 +189,7 @@ impl<'a> Replay<'a> {
             }
             match &record.returned {
                 None => self.checked.dropped += 1,
-                Some(back) if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) => {}
+                Some(back) if is_refused(&back.outcome) => {}
                 Some(back) => {
                     return Err(format!(
                         "NothingLost: {} was acknowledged at {:#x} and is not in the sequence",
@@ -221,6 +223,11 @@ impl Replay<'_> {
     }
 }
 
+/// Whether a request was not carried out, by an answer that stands at no zxid.
+fn is_refused(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(OPERATION_TIMEOUT | SESSION_EXPIRED | SESSION_MOVED))
+}
+
 fn name(record: &Record) -> String {
     let op = short(&format!("{:?}", record.op));
     format!("client {}'s {op} (session {:#x}, xid {})", record.client, record.session, record.xid)
@@ -239,7 +246,7 @@ fn real_time(history: &History) -> Result<(), String> {
         .iter()
         .filter(|r| r.op.is_write())
         .filter_map(|r| r.returned.as_ref())
-        .filter(|back| !matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)))
+        .filter(|back| !is_refused(&back.outcome))
         .map(|back| (back.at, back.zxid))
         .collect();
     acknowledged.sort_unstable();
@@ -255,7 +262,7 @@ fn real_time(history: &History) -> Result<(), String> {
     let mut floors: BTreeMap<u64, i64> = BTreeMap::new();
     for record in &history.records {
         let Some(back) = &record.returned else { continue };
-        if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) {
+        if is_refused(&back.outcome) {
             continue;
         }
         let floor = before(record.invoked);

@@ -3,13 +3,26 @@
 //! A file's bytes become durable by `sync`, its name by `sync_dir`; a crash keeps a random part of
 //! the rest: any subset of unsynced 512-byte sectors, and a prefix of the unsynced directory changes. A sync
 //! that fails leaves its pages clean in memory and not on disk: the next one says yes and does nothing
-//! (Rebello et al., ATC'20), and they are gone with the process.
+//! (Rebello et al., ATC'20), and they are gone with the process. What is written beyond the room that others leave
+//! is written as far as it goes.
 
 use std::collections::BTreeMap;
 use zkctl::prng::Prng;
-use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, write_zeros};
+use zkctl::storage::{self, Dir, Disk, DiskError, DurableMark, FileRef, Space, Spaces, write_zeros};
 
 const SECTOR: usize = 512;
+/// The small files of a server.
+const SMALL: [(Dir, &str); 7] = [
+    (Dir::Data, "acceptedEpoch"),
+    (Dir::Data, "currentEpoch"),
+    (Dir::Data, "zkctl.database"),
+    (Dir::Data, "zkctl.received"),
+    (Dir::Log, "zkctl.database"),
+    (Dir::Log, "zkctl.durable"),
+    (Dir::Log, "zkctl.segment"),
+];
+/// A file system's size: a number to tell, since the marks are set.
+const TOTAL: u64 = 1 << 40;
 
 #[derive(Clone, Debug, Default)]
 struct File {
@@ -73,11 +86,29 @@ struct Directory {
     changes: Vec<Change>,
 }
 
+/// The file systems of a server, the data's and the log's, and how much of them others leave to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Volumes {
+    /// There is only one.
+    shared: bool,
+    /// Bytes that all its files may take there; `None` is as many as one likes.
+    capacity: [Option<u64>; 2],
+    /// Nobody can tell how much is left.
+    blind: bool,
+}
+
+impl Volumes {
+    fn of(self, dir: Dir) -> usize {
+        usize::from(dir == Dir::Log && !self.shared)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SimDisk {
     files: BTreeMap<u64, File>,
     dirs: BTreeMap<Dir, Directory>,
     next_file: u64,
+    volumes: Volumes,
     pub(crate) fuse: Option<Fuse>,
     /// The power went in the middle of something.
     pub(crate) dead: bool,
@@ -99,6 +130,7 @@ impl SimDisk {
             files: BTreeMap::new(),
             dirs,
             next_file: 1,
+            volumes: Volumes::default(),
             fuse: None,
             dead: false,
             fault: None,
@@ -292,6 +324,91 @@ impl SimDisk {
         ))
     }
 
+    /// One of the small files rots: a bit of it, or all of it becomes zeros. In an epoch file, whose form is Apache's
+    /// and has no checksum, a digit that becomes another digit, or a blank at its end, can be noticed by nobody: there
+    /// only a byte that is neither comes to be.
+    pub(crate) fn rot_small(&mut self, prng: &mut Prng) -> Option<String> {
+        let (file, id) = self.one_of(prng, &SMALL)?;
+        let bytes = &mut self.files.get_mut(&id)?.now;
+        let at = prng.below(bytes.len().max(1) as u64) as usize;
+        let byte = bytes.get_mut(at)?;
+        let is_blank = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+        match prng.below(4) {
+            0 => bytes.fill(0),
+            _ => {
+                let changed = *byte ^ 1 << prng.below(8);
+                let is_epoch = file.name.ends_with("Epoch");
+                *byte = if is_epoch && is_blank(changed) { *byte | 0x80 } else { changed };
+            }
+        }
+        let rotten = self.files.get_mut(&id)?;
+        rotten.synced.clone_from(&rotten.now);
+        Some(format!("{} at {at}", file.name))
+    }
+
+    /// Somebody removes a file, or all of the log directory. What nobody can notice is left out:
+    ///
+    /// - a segment behind the durable mark: that it was begun is no proof that it ever came to be;
+    /// - a segment in front of one that begins an epoch: nothing tells with which zxid the last one ended;
+    /// - `zkctl.untrusted`, whose removal is how an operator accepts a loss.
+    ///
+    /// With `acceptedEpoch` alone a promise goes that nothing else tells of; no invariant has been broken by it yet.
+    /// Without any snapshot beside a log the server refuses to start: it could be ZooKeeper 3.4's, and all of them.
+    pub(crate) fn delete(&mut self, prng: &mut Prng) -> Option<String> {
+        let file = match prng.below(8) {
+            0 => {
+                let names: Vec<String> = self.dirs[&Dir::Log].now.keys().cloned().collect();
+                names.iter().for_each(|name| self.vanish(&FileRef::log(name)));
+                return Some(names.join(", "));
+            }
+            1..=3 => self.one_segment(prng).map(FileRef::log)?,
+            4 | 5 => self.one_snapshot(prng).map(FileRef::data)?,
+            _ => self.one_of(prng, &SMALL)?.0,
+        };
+        self.vanish(&file);
+        Some(file.name)
+    }
+
+    fn vanish(&mut self, file: &FileRef) {
+        let directory = self.dir(file.dir);
+        directory.now.remove(&file.name);
+        directory.durable.remove(&file.name);
+        directory.changes.retain(|change| match change {
+            Change::Enter(name, _) | Change::Leave(name) => *name != file.name,
+        });
+    }
+
+    fn one_segment(&self, prng: &mut Prng) -> Option<String> {
+        let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
+        let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
+        let mut all: Vec<_> =
+            self.dirs[&Dir::Log].now.keys().filter_map(|name| storage::parse_name(name, "log")).collect();
+        all.sort_unstable();
+        let next = |first| all.iter().find(|other| **other > first).is_none_or(|next| next.counter() != 1);
+        let may_go: Vec<_> =
+            all.iter().filter(|first| **first <= mark.segment && next(**first)).copied().collect();
+        let nth = prng.below(may_go.len().max(1) as u64) as usize;
+        may_go.get(nth).map(|first| storage::log_name(*first))
+    }
+
+    fn one_snapshot(&self, prng: &mut Prng) -> Option<String> {
+        let names = self.dirs[&Dir::Data].now.keys();
+        let all: Vec<_> = names.filter_map(|name| storage::parse_name(name, "snapshot")).collect();
+        let has_log = self.dirs[&Dir::Log].now.keys().any(|name| storage::parse_name(name, "log").is_some());
+        if all.len() < 2 && has_log {
+            return None;
+        }
+        let nth = prng.below(all.len().max(1) as u64) as usize;
+        all.get(nth).map(|zxid| storage::snapshot_name(*zxid))
+    }
+
+    /// One of these that is there.
+    fn one_of(&self, prng: &mut Prng, names: &[(Dir, &str)]) -> Option<(FileRef, u64)> {
+        let files = names.iter().map(|(dir, name)| FileRef { dir: *dir, name: (*name).to_owned() });
+        let mut there: Vec<_> = files.filter_map(|file| self.find(&file).map(|id| (file, id))).collect();
+        (!there.is_empty()).then(|| there.swap_remove(prng.below(there.len() as u64) as usize))
+    }
+
     /// What stands in some other place instead.
     fn misdirect(&self, prng: &mut Prng, bytes: &mut [u8]) {
         let nth = prng.below(self.files.len() as u64) as usize;
@@ -303,7 +420,37 @@ impl SimDisk {
     }
 
     pub(crate) fn wipe(&mut self) {
-        *self = SimDisk::new();
+        *self = SimDisk { volumes: self.volumes, ..SimDisk::new() };
+    }
+
+    /// Data and log share a file system, or not.
+    pub(crate) fn share(&mut self, shared: bool) {
+        self.volumes.shared = shared;
+    }
+
+    /// Others' files take all but so many bytes of the data's and of the log's file system.
+    pub(crate) fn fill(&mut self, leave: [Option<u64>; 2], blind: bool) {
+        self.volumes.blind = blind;
+        for (volume, leave) in leave.into_iter().enumerate() {
+            self.volumes.capacity[volume] = leave.map(|free| self.used(volume) + free);
+        }
+    }
+
+    /// What our own files take of a file system.
+    fn used(&self, volume: usize) -> u64 {
+        let here = self.dirs.iter().filter(|(dir, _)| self.volumes.of(**dir) == volume);
+        here.flat_map(|(_, directory)| directory.now.values()).map(|id| self.files[id].now.len() as u64).sum()
+    }
+
+    fn free(&self, volume: usize) -> u64 {
+        self.volumes.capacity[volume].unwrap_or(TOTAL).saturating_sub(self.used(volume))
+    }
+
+    /// How many of `len` bytes at `offset` there is room for: what the file has already takes none.
+    fn fitting(&self, file: &FileRef, offset: u64, len: usize) -> usize {
+        let had = self.find(file).map_or(0, |id| self.files[&id].now.len() as u64);
+        let end = had + self.free(self.volumes.of(file.dir));
+        len.min(end.saturating_sub(offset) as usize)
     }
 
     /// Whether a power cut now would leave a database that may be voted with: a snapshot's name becomes
@@ -341,6 +488,7 @@ impl Disk for SimDisk {
 
     fn write(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.step(Kind::Write)?;
+        let fitting = self.fitting(file, offset, bytes.len());
         let id = match self.find(file) {
             Some(id) => id,
             None => {
@@ -354,12 +502,19 @@ impl Disk for SimDisk {
             }
         };
         let now = &mut self.files.get_mut(&id).unwrap().now;
-        let end = offset as usize + bytes.len();
-        if now.len() < end {
+        let end = offset as usize + fitting;
+        if now.len() < end && fitting > 0 {
             now.resize(end, 0);
         }
-        now[offset as usize..end].copy_from_slice(bytes);
-        Ok(())
+        if fitting > 0 {
+            now[offset as usize..end].copy_from_slice(&bytes[..fitting]);
+        }
+        if fitting == bytes.len() {
+            return Ok(());
+        }
+        let error = DiskError::Io { what: format!("{file:?}"), why: "no space left on device".to_owned() };
+        self.erred = Some(error.to_string());
+        Err(error)
     }
 
     fn append(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
@@ -421,5 +576,11 @@ impl Disk for SimDisk {
         let Some(id) = self.find(file) else { return Self::missing(file) };
         self.files.get_mut(&id).unwrap().now.resize(len as usize, 0);
         Ok(())
+    }
+
+    fn spaces(&mut self) -> Option<Spaces> {
+        let space = |dir| Space { total: TOTAL, free: self.free(self.volumes.of(dir)) };
+        let spaces = Spaces { data: space(Dir::Data), log: space(Dir::Log), shared: self.volumes.shared };
+        (!self.volumes.blind).then_some(spaces)
     }
 }

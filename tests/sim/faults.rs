@@ -4,7 +4,7 @@
 //! else that is drawn here, which is what the minimiser stands on.
 
 use crate::budget;
-use crate::disk::{DiskFault, Fuse, Kind};
+use crate::disk::{DiskFault, Fuse, Kind, SimDisk};
 use crate::invariants::Check;
 use crate::world::{Happening, Node, World};
 use std::collections::BTreeSet;
@@ -57,6 +57,9 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.disk_fault_every) {
             self.break_disk(&mut prng);
         }
+        if let Some(mut prng) = self.chances.draw(options.fill_every) {
+            self.fill(&mut prng);
+        }
         if let Some(mut prng) = self.chances.draw(options.restart_every) {
             self.restart(&mut prng)?;
         }
@@ -72,7 +75,13 @@ impl World {
         }
         self.roll()?;
         if let Some(mut prng) = self.chances.draw(if options.rot { 200 } else { 0 }) {
-            self.rot(&mut prng);
+            self.damage(&mut prng, "bit rot", SimDisk::rot);
+        }
+        if let Some(mut prng) = self.chances.draw(if options.rot_small { 200 } else { 0 }) {
+            self.damage(&mut prng, "small file rots", SimDisk::rot_small);
+        }
+        if let Some(mut prng) = self.chances.draw(if options.deletes { 200 } else { 0 }) {
+            self.damage(&mut prng, "file deleted", SimDisk::delete);
         }
         if let Some(mut prng) = self.chances.draw(if options.skew { 1000 } else { 0 }) {
             let sid = self.any_server(&mut prng);
@@ -199,6 +208,49 @@ impl World {
         self.count(name);
     }
 
+    /// Others fill the disks of all, of some, of whoever leads or of anybody, for a while.
+    fn fill(&mut self, prng: &mut Prng) {
+        let mut victims: Vec<u64> = match prng.below(4) {
+            0 => self.nodes.keys().copied().collect(),
+            1 => self.nodes.keys().copied().filter(|_| prng.chance(1, 2)).collect(),
+            _ => Vec::new(),
+        };
+        if victims.is_empty() {
+            victims.push(self.any_or_leader(prng));
+        }
+        for sid in victims {
+            let free = self.little_room(prng);
+            let leave = match prng.below(4) {
+                0 => [Some(free), None],
+                1 => [None, Some(free)],
+                _ => [Some(free), Some(free)],
+            };
+            self.nodes.get_mut(&sid).unwrap().disk.fill(leave, prng.chance(1, 20));
+            self.count("disk filled up");
+            self.note(format!("{sid}'s disks are filled: left are {leave:?}"));
+            self.after(prng.between(200, 12_000), Happening::Emptied(sid));
+        }
+    }
+
+    /// Bytes that are left on a disk: none, part of the reserve, little more, or less than is enough.
+    fn little_room(&self, prng: &mut Prng) -> u64 {
+        let (soft, hard) = self.options.marks;
+        match prng.below(8) {
+            0 => prng.below(500),
+            1 | 2 => prng.below(hard),
+            3 => hard + prng.below(1000),
+            4 => hard + hard / 4 + prng.below(hard),
+            5 => soft + prng.below(1000),
+            _ => prng.between(hard, soft),
+        }
+    }
+
+    /// A server's disks are its own again.
+    pub(crate) fn empty(&mut self, sid: u64) {
+        self.nodes.get_mut(&sid).unwrap().disk.fill([None; 2], false);
+        self.note(format!("{sid}'s disks have room"));
+    }
+
     /// An orderly restart, with the other member list if there are two.
     fn restart(&mut self, prng: &mut Prng) -> Check {
         let sid = self.any_server(prng);
@@ -223,19 +275,24 @@ impl World {
         self.give(sid, Event::Stop)
     }
 
-    /// Some byte that was durable changes on a stopped server, if the budget allows.
-    fn rot(&mut self, prng: &mut Prng) {
+    /// Something that was durable changes on a stopped server, if the budget allows.
+    fn damage(
+        &mut self,
+        prng: &mut Prng,
+        kind: &'static str,
+        how: impl Fn(&mut SimDisk, &mut Prng) -> Option<String>,
+    ) {
         let stopped = self.nodes.values().find(|n| n.server.is_none() && n.life > 1).map(|n| n.sid);
         let Some(sid) = stopped else { return };
         if !budget::may_lose(self, sid) {
             return;
         }
         let node = self.nodes.get_mut(&sid).unwrap();
-        let Some(what) = node.disk.rot(prng) else { return };
+        let Some(what) = how(&mut node.disk, prng) else { return };
         node.damaged = true;
         self.invariants.forget(sid);
-        self.count("bit rot");
-        self.note(format!("{sid}: {what} rots"));
+        self.count(kind);
+        self.note(format!("{sid}: {kind}: {what}"));
     }
 
     /// A stopped server's directory is wiped, if the budget allows.
@@ -266,6 +323,7 @@ impl World {
             let node = self.nodes.get_mut(&sid).unwrap();
             node.disk.fuse = None;
             node.disk.fault = None;
+            node.disk.fill([None; 2], false);
             node.paused_until = node.paused_until.min(self.now);
             let differs = node.knows != all_know;
             node.knows = all_know;

@@ -19,6 +19,12 @@ pub(crate) struct Options {
     pub(crate) cut_every: u64,
     pub(crate) pause_every: u64,
     pub(crate) disk_fault_every: u64,
+    /// Others fill the disks, up to around the marks below which a server has little room or none.
+    pub(crate) fill_every: u64,
+    /// These marks, the soft one and the hard one, in bytes.
+    pub(crate) marks: (u64, u64),
+    /// Data and log lie on one file system.
+    pub(crate) one_volume: bool,
     pub(crate) restart_every: u64,
     pub(crate) reset_every: u64,
     /// Bytes between two ends of links, on average: what is long is likelier to be cut short; 0 is none.
@@ -31,6 +37,10 @@ pub(crate) struct Options {
     pub(crate) wipes: bool,
     /// Bytes that were durable change on a stopped server.
     pub(crate) rot: bool,
+    /// A small file of a stopped server rots.
+    pub(crate) rot_small: bool,
+    /// A file of a stopped server, or all of its log, is removed.
+    pub(crate) deletes: bool,
     /// A dead server's links may end without a word.
     pub(crate) half_open: bool,
     /// One disk operation in so many is slow; 0 is none.
@@ -75,6 +85,7 @@ impl Options {
         let voters = one_of(prng, &[1, 3, 3, 3, 5]);
         let observers = one_of(prng, &[0, 0, 1, 2]);
         let big = prng.chance(1, 40);
+        let hard = one_of(prng, &[8 << 10, 32 << 10, 32 << 10]) * if big { 50 } else { 1 };
         let converted = (voters > 1 && prng.chance(1, 8)).then(|| prng.between(1, voters + observers));
         Options {
             voters,
@@ -85,6 +96,9 @@ impl Options {
             cut_every: one_of(prng, &[0, 300, 1000]),
             pause_every: one_of(prng, &[0, 0, 500, 2000]),
             disk_fault_every: one_of(prng, &[0, 0, 500, 2000]),
+            fill_every: one_of(prng, &[0, 0, 0, 300, 1000]),
+            marks: (3 * hard, hard),
+            one_volume: prng.chance(1, 2),
             restart_every: if converted.is_some() { 400 } else { one_of(prng, &[0, 0, 500, 2000]) },
             reset_every: one_of(prng, &[100, 2000, 2000, 2000]),
             reset_bytes: one_of(prng, &[0, 0, 0, 3000, 30_000]),
@@ -93,6 +107,8 @@ impl Options {
             power_cuts: prng.chance(2, 3),
             wipes: prng.chance(1, 4),
             rot: prng.chance(1, 4),
+            rot_small: prng.chance(1, 4),
+            deletes: prng.chance(1, 4),
             half_open: prng.chance(1, 3),
             slow_disk: one_of(prng, &[0, 0, 20, 4]),
             skew: prng.chance(1, 4),

@@ -3,7 +3,7 @@
 use crate::client::SimClient;
 use crate::disk::SimDisk;
 use crate::faults::Faults;
-use crate::history::{Arrival, History};
+use crate::history::{Arrival, History, Outcome};
 use crate::invariants::{Check, Contact, Invariants, Seen, no_false_alarm};
 use crate::network::Wire;
 use crate::options::{Newcomer, Options};
@@ -14,8 +14,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use zkctl::ids::{ConnId, LinkId};
 use zkctl::prng::Prng;
 use zkctl::server::{Action, Event, Level, PeerPort, ProcessFacts, Server, ServerParts, Settings};
-use zkctl::storage::{self, Batch, BatchDone, Dir, Disk, DiskOp, Lane, RecoveryOptions, StorageOptions};
+use zkctl::storage::{
+    self, Batch, BatchDone, Dir, Disk, DiskOp, Found, Lane, RecoveryOptions, RoomMarks, StorageOptions,
+};
 use zkctl::time::{Millis, Now, WallMillis};
+use zkctl::wire::errcode::ErrorCode;
 use zkctl::zab;
 use zkctl::zxid::Zxid;
 
@@ -25,10 +28,22 @@ pub(crate) enum Happening {
     Tick(u64, u64),
     Disk(u64, u64, Lane),
     Bytes(u64),
-    Dialled { node: u64, life: u64, link: LinkId, to: u64, port: PeerPort },
+    Dialled {
+        node: u64,
+        life: u64,
+        link: LinkId,
+        to: u64,
+        port: PeerPort,
+    },
     Client(u64),
-    ClientBytes { client: u64, conn: u64, to_server: bool },
+    ClientBytes {
+        client: u64,
+        conn: u64,
+        to_server: bool,
+    },
     HealCuts,
+    /// What others had put on a server's disks goes.
+    Emptied(u64),
     Cut(Vec<(u64, u64)>),
 }
 
@@ -178,6 +193,7 @@ impl World {
         };
         for sid in options.all() {
             let mut disk = SimDisk::new();
+            disk.share(options.one_volume);
             if options.initialised && options.newcomer.is_none_or(|n| n.sid != sid) {
                 disk.touch_initialize();
             }
@@ -272,6 +288,7 @@ impl World {
                 self.client_bytes(client, conn, to_server)?
             }
             Happening::HealCuts => self.heal_cuts(),
+            Happening::Emptied(sid) => self.empty(sid),
             Happening::Cut(links) => self.cut_links(links),
         }
         Ok(true)
@@ -383,7 +400,9 @@ impl World {
         let trust = recovered.zab.trust;
         let last = recovered.zab.last;
         let notes = recovered.notes.join("; ");
-        let mut server = Server::new(ServerParts { settings, recovered });
+        let (soft, hard) = self.options.marks;
+        let marks = RoomMarks { soft: Some(soft), hard: Some(hard) };
+        let mut server = Server::new(ServerParts { settings, recovered }).watching_room(marks);
         let mut actions = Vec::new();
         server.start(self.clock(sid), &mut actions);
         self.nodes.get_mut(&sid).unwrap().server = Some(server);
@@ -540,7 +559,7 @@ impl World {
         }
         // A Recover stands last in its batch, so its find is the batch's.
         if more && !failed {
-            if matches!(done.result, Ok(Some(_))) {
+            if matches!(done.result, Ok(Some(Found::Database(_)))) {
                 return Err("a Recover that is not the last of its batch".into());
             }
             self.schedule_disk(sid, life, lane);
@@ -695,6 +714,10 @@ impl World {
             let record = &self.history.records[*place];
             if let Some(back) = record.returned.as_ref().filter(|_| record.op.is_write()) {
                 self.acknowledged = self.acknowledged.max(back.zxid);
+                let refused = back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0);
+                if refused {
+                    *self.faults.entry("write refused").or_default() += 1;
+                }
             }
         }
         if !more.is_empty() {
