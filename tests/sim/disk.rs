@@ -325,20 +325,19 @@ impl SimDisk {
     }
 
     /// One of the small files rots: a bit of it, or all of it becomes zeros. In an epoch file, whose form is Apache's
-    /// and has no checksum, a digit that becomes another digit, or a blank at its end, can be noticed by nobody: there
-    /// only a byte that is neither comes to be.
+    /// and has no checksum, a digit that becomes another digit can be noticed by nobody: there only a byte that is
+    /// none comes to be.
     pub(crate) fn rot_small(&mut self, prng: &mut Prng) -> Option<String> {
         let (file, id) = self.one_of(prng, &SMALL)?;
         let bytes = &mut self.files.get_mut(&id)?.now;
         let at = prng.below(bytes.len().max(1) as u64) as usize;
         let byte = bytes.get_mut(at)?;
-        let is_blank = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
         match prng.below(4) {
             0 => bytes.fill(0),
             _ => {
                 let changed = *byte ^ 1 << prng.below(8);
                 let is_epoch = file.name.ends_with("Epoch");
-                *byte = if is_epoch && is_blank(changed) { *byte | 0x80 } else { changed };
+                *byte = if is_epoch && changed.is_ascii_digit() { *byte | 0x80 } else { changed };
             }
         }
         let rotten = self.files.get_mut(&id)?;
@@ -448,8 +447,12 @@ impl SimDisk {
 
     /// How many of `len` bytes at `offset` there is room for: what the file has already takes none.
     fn fitting(&self, file: &FileRef, offset: u64, len: usize) -> usize {
+        let volume = self.volumes.of(file.dir);
+        if self.volumes.capacity[volume].is_none() {
+            return len;
+        }
         let had = self.find(file).map_or(0, |id| self.files[&id].now.len() as u64);
-        let end = had + self.free(self.volumes.of(file.dir));
+        let end = had + self.free(volume);
         len.min(end.saturating_sub(offset) as usize)
     }
 

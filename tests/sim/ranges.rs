@@ -14,6 +14,7 @@ struct Totals {
     checks: u64,
     operations: u64,
     answers: u64,
+    refused: u64,
     watch_events: u64,
     faults: BTreeMap<String, u64>,
     /// Failing seeds, each with its first line, and the story of the smallest.
@@ -31,6 +32,7 @@ fn one(seed: u64, totals: &Mutex<Totals>) {
             totals.checks += world.invariants.checks;
             totals.operations += world.clients.values().map(|c| c.operations).sum::<u64>();
             totals.answers += world.judged.0;
+            totals.refused += world.refused;
             totals.watch_events += world.judged.1;
             for (kind, n) in world.faults {
                 *totals.faults.entry(format!("fault: {kind}")).or_default() += n;
@@ -76,6 +78,7 @@ pub(crate) fn range(from: u64, to: u64) {
         ("client operations", totals.operations),
         ("answers as the model's", totals.answers),
         ("watch events as the model's", totals.watch_events),
+        ("writes refused for want of room", totals.refused),
         ("violations", totals.failed.len() as u64),
     ];
     let faults = totals.faults.iter().map(|(kind, n)| (kind.as_str(), *n));

@@ -131,6 +131,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     /// The last zxid of a write that any client was told of.
     acknowledged: i64,
+    /// Writes that were refused for want of room.
+    pub(crate) refused: u64,
     /// Answers and watch events that the model confirmed.
     pub(crate) judged: (u64, u64),
     pub(crate) events: u64,
@@ -183,6 +185,7 @@ impl World {
             invariants: Invariants::new(),
             history: History::default(),
             acknowledged: 0,
+            refused: 0,
             judged: (0, 0),
             events: 0,
             cut_short: false,
@@ -714,10 +717,7 @@ impl World {
             let record = &self.history.records[*place];
             if let Some(back) = record.returned.as_ref().filter(|_| record.op.is_write()) {
                 self.acknowledged = self.acknowledged.max(back.zxid);
-                let refused = back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0);
-                if refused {
-                    *self.faults.entry("write refused").or_default() += 1;
-                }
+                self.refused += u64::from(back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0));
             }
         }
         if !more.is_empty() {
