@@ -78,8 +78,24 @@ pub(crate) enum Op {
         path: String,
         recursive: bool,
     },
+    CheckWatches {
+        path: String,
+        kind: WatcherType,
+    },
+    RemoveWatches {
+        path: String,
+        kind: WatcherType,
+    },
     /// What a client registers again on a new connection.
     SetWatches(Registered),
+    /// From an address that the client knows.
+    WhoAmI {
+        address: String,
+    },
+    NotOffered {
+        what: NotOffered,
+        path: String,
+    },
     CloseSession,
 }
 
@@ -94,9 +110,44 @@ impl Op {
                 | Op::SetAcl { .. }
                 | Op::Check { .. }
                 | Op::Multi(_)
+                | Op::NotOffered { .. }
                 | Op::CloseSession
         )
     }
+}
+
+/// Which watches checkWatches and removeWatches mean, by the number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatcherType {
+    Children = 1,
+    Data = 2,
+    Any = 3,
+    Persistent = 4,
+    Recursive = 5,
+}
+
+impl WatcherType {
+    pub(crate) const ALL: [WatcherType; 5] = [
+        WatcherType::Children,
+        WatcherType::Data,
+        WatcherType::Any,
+        WatcherType::Persistent,
+        WatcherType::Recursive,
+    ];
+
+    pub(crate) fn means(self, other: WatcherType) -> bool {
+        self == other || self == WatcherType::Any
+    }
+}
+
+/// What is refused wherever it comes from, by a txn that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotOffered {
+    /// Outside a multi.
+    Check,
+    Container,
+    Ttl,
+    Reconfig,
 }
 
 /// The watches a client holds, as it would set them again: paths by kind, and the last zxid it saw.
@@ -115,8 +166,30 @@ impl Registered {
         [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive].iter().all(|s| s.is_empty())
     }
 
+    /// Everything that such a watch may be on.
+    pub(crate) fn paths(&self) -> Vec<&String> {
+        let sets = [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive];
+        sets.into_iter().flatten().collect()
+    }
+
+    fn remove(&mut self, path: &str, kind: WatcherType) {
+        let sets = [
+            (WatcherType::Data, &mut self.data),
+            (WatcherType::Data, &mut self.exist),
+            (WatcherType::Children, &mut self.child),
+            (WatcherType::Persistent, &mut self.persistent),
+            (WatcherType::Recursive, &mut self.recursive),
+        ];
+        for (_, set) in sets.into_iter().filter(|(of, _)| kind.means(*of)) {
+            set.remove(path);
+        }
+    }
+
     /// What an answer leaves behind.
     pub(crate) fn learn(&mut self, op: &Op, outcome: &Outcome) {
+        if let (Op::RemoveWatches { path, kind }, Outcome::Done) = (op, outcome) {
+            return self.remove(path, *kind);
+        }
         let (set, path) = match (op, outcome) {
             (Op::Exists { path, watch: true }, Outcome::Failed(model::NO_NODE)) => (&mut self.exist, path),
             (_, Outcome::Failed(_)) => return,
@@ -146,14 +219,28 @@ impl Registered {
 /// What a client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Created { path: String, stat: Option<Stat> },
+    Created {
+        path: String,
+        stat: Option<Stat>,
+    },
     Stat(Stat),
-    Data { data: Vec<u8>, stat: Stat },
-    Children { names: BTreeSet<String>, stat: Option<Stat> },
-    Perms { perms: i32, stat: Stat },
+    Data {
+        data: Vec<u8>,
+        stat: Stat,
+    },
+    Children {
+        names: BTreeSet<String>,
+        stat: Option<Stat>,
+    },
+    Perms {
+        perms: i32,
+        stat: Stat,
+    },
     Many(Vec<Outcome>),
     Paths(BTreeSet<String>),
     Count(i32),
+    /// Schemes and users.
+    Identities(Vec<(String, String)>),
     Done,
     Failed(i32),
 }

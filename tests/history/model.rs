@@ -15,6 +15,8 @@ const NO_CHILDREN_FOR_EPHEMERALS: i32 = -108;
 const NODE_EXISTS: i32 = -110;
 const NOT_EMPTY: i32 = -111;
 const RUNTIME_INCONSISTENCY: i32 = -2;
+pub(crate) const UNIMPLEMENTED: i32 = -6;
+pub(crate) const NO_WATCHER: i32 = -121;
 
 const READ: i32 = 1;
 const WRITE: i32 = 2;
@@ -156,6 +158,7 @@ impl Model {
                 self.close(at);
                 Outcome::Done
             }
+            Op::NotOffered { .. } => Outcome::Failed(UNIMPLEMENTED),
             single => self.one(single, at).unwrap_or_else(Outcome::Failed),
         }
     }
@@ -351,6 +354,8 @@ impl Model {
             )),
             Op::Exists { path, .. } | Op::GetData { path, .. } if path == "/" => return None,
             Op::Sync { .. } | Op::Ping | Op::SetWatches(_) | Op::AddWatch { .. } => return None,
+            // What is watched, the checker of watches knows.
+            Op::CheckWatches { .. } | Op::RemoveWatches { .. } => return None,
             other => self.read_one(other, session, true),
         };
         Some(answer.unwrap_or_else(Outcome::Failed))
@@ -387,6 +392,7 @@ impl Model {
                 let paths = self.znodes.range(below.clone()..).take_while(|(p, _)| p.starts_with(&below));
                 Outcome::Count(paths.count() as i32)
             }
+            Op::WhoAmI { address } => Outcome::Identities(vec![("ip".into(), address.clone())]),
             other => panic!("{other:?} is no read"),
         })
     }

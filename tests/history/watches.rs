@@ -1,10 +1,11 @@
 //! Watches: every client's stream of replies and events, held against the model's triggers.
 //!
 //! An event comes before any reply that shows the new state; a one-shot watch fires once; none is lost, not
-//! over a new connection either (setWatches); persistent and recursive ones hear of everything they should.
+//! over a new connection either (setWatches); persistent and recursive ones hear of everything they should; one
+//! that was removed hears nothing more. Of a removal the client tells itself: the server sends no event.
 
-use super::model::{CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, NO_NODE, Trigger};
-use super::{Arrival, History, Op, Outcome, Registered};
+use super::model::{CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, NO_NODE, NO_WATCHER, Trigger};
+use super::{Arrival, History, Op, Outcome, Registered, WatcherType};
 use std::collections::{HashMap, VecDeque};
 
 /// The places of each path's triggers.
@@ -21,6 +22,15 @@ enum Mode {
 impl Mode {
     fn is_once(self) -> bool {
         matches!(self, Mode::Data | Mode::Child)
+    }
+
+    fn kind(self) -> WatcherType {
+        match self {
+            Mode::Data => WatcherType::Data,
+            Mode::Child => WatcherType::Children,
+            Mode::Persistent => WatcherType::Persistent,
+            Mode::Recursive => WatcherType::Recursive,
+        }
     }
 
     fn hears(self, watched: &str, trigger: &Trigger) -> bool {
@@ -188,9 +198,25 @@ impl<'a> Stream<'a> {
                 let mode = if *recursive { Mode::Recursive } else { Mode::Persistent };
                 self.arm(path, mode, back.zxid);
             }
+            Op::CheckWatches { path, kind } => self.are_there(path, *kind, &back.outcome)?,
+            Op::RemoveWatches { path, kind } => {
+                self.are_there(path, *kind, &back.outcome)?;
+                self.armed.retain(|a| a.path != *path || !kind.means(a.mode.kind()));
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether an answer about watches is right.
+    fn are_there(&self, path: &str, kind: WatcherType, told: &Outcome) -> Result<(), String> {
+        let there = self.armed.iter().any(|a| a.path == path && kind.means(a.mode.kind()));
+        let due = if there { Outcome::Done } else { Outcome::Failed(NO_WATCHER) };
+        if *told == due {
+            Ok(())
+        } else {
+            Err(format!("asked for {kind:?} watches of {path} it was told {told:?}, due was {due:?}"))
+        }
     }
 
     fn arm(&mut self, path: &str, mode: Mode, since: i64) {

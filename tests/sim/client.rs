@@ -3,7 +3,7 @@
 //! All clients work below one parent, so that they are in each other's way. What they ask and are told goes
 //! into the history, which is judged at the end; here only what a reply itself can break is checked.
 
-use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
+use crate::history::{Arrival, History, NotOffered, Op, Outcome, Registered, WatcherType, codec};
 use crate::invariants::client_fifo;
 use crate::options::Options;
 use std::collections::VecDeque;
@@ -196,7 +196,8 @@ impl SimClient {
             0..=44 => self.draw_write(),
             45..=52 => self.draw_multi(),
             53..=56 => Op::Sync { path: "/".into() },
-            57..=59 => Op::Ping,
+            57 | 58 => Op::Ping,
+            59 => self.draw_not_offered(),
             60 if self.prng.chance(1, 4) => Op::CloseSession,
             60..=62 => Op::AddWatch { path: self.path(), recursive: self.prng.chance(1, 2) },
             _ => self.draw_read(),
@@ -244,7 +245,7 @@ impl SimClient {
     fn draw_read(&mut self) -> Op {
         let watch = self.prng.chance(1, 3);
         let path = self.path();
-        match self.prng.below(12) {
+        match self.prng.below(15) {
             0..=3 => Op::GetData { path, watch },
             4..=6 => Op::Exists { path, watch },
             7 | 8 => Op::GetChildren { path, watch, with_stat: self.prng.chance(1, 2) },
@@ -253,11 +254,32 @@ impl SimClient {
                 0 => Op::CountBelow { path },
                 _ => Op::GetAcl { path },
             },
+            11 | 12 => self.draw_about_watches(),
+            13 => Op::WhoAmI { address: format!("127.0.0.{}", self.id) },
             _ => Op::MultiRead(vec![
                 Op::GetData { path, watch: false },
                 Op::GetChildren { path: self.path(), watch: false, with_stat: false },
             ]),
         }
+    }
+
+    /// Mostly about watches that there are.
+    fn draw_about_watches(&mut self) -> Op {
+        let mut path = self.path();
+        let watched = self.registered.paths();
+        if !watched.is_empty() && self.prng.chance(3, 4) {
+            path.clone_from(watched[self.prng.below(watched.len() as u64) as usize]);
+        }
+        let kind = WatcherType::ALL[self.prng.below(5) as usize];
+        match self.prng.below(2) {
+            0 => Op::CheckWatches { path, kind },
+            _ => Op::RemoveWatches { path, kind },
+        }
+    }
+
+    fn draw_not_offered(&mut self) -> Op {
+        let all = [NotOffered::Check, NotOffered::Container, NotOffered::Ttl, NotOffered::Reconfig];
+        Op::NotOffered { what: all[self.prng.below(4) as usize], path: self.path() }
     }
 
     /// Takes in bytes; says what is wrong with them, if anything. What it returns is to be sent at once.

@@ -1,8 +1,8 @@
 //! The checkers see what is wrong: a good history is spoilt in one place, and the violation is named.
 
 use super::{witnesses, workloads};
-use crate::history::model::{Model, Place};
-use crate::history::{Arrival, History, Op, Outcome, Witness, linear, replay, watches};
+use crate::history::model::{Model, NO_WATCHER, Place};
+use crate::history::{Arrival, History, Op, Outcome, WatcherType, Witness, linear, replay, watches};
 use std::collections::BTreeMap;
 use zkctl::ids::SessionId;
 use zkctl::wire::opcode::OpCode;
@@ -178,6 +178,32 @@ fn an_event_told_twice_is_seen() {
     let at = arrivals.iter().position(|a| matches!(a, Arrival::Event { .. })).unwrap();
     arrivals.insert(at, arrivals[at].clone());
     is_named(good.stage.judge(), "Watches");
+}
+
+#[test]
+fn a_watch_that_fires_when_it_was_removed_is_seen() {
+    let mut good = good();
+    let kind = WatcherType::Data;
+    good.stage.does(2, get(true));
+    good.stage.does(2, Op::CheckWatches { path: "/r".into(), kind });
+    good.stage.does(2, Op::RemoveWatches { path: "/r".into(), kind });
+    good.stage.does(1, set(3));
+    good.stage.judge().unwrap();
+    let zxid = good.stage.zxid();
+    good.stage.history.arrived(2, Arrival::Event { kind: 3, path: "/r".into(), zxid });
+    is_named(good.stage.judge(), "Watches");
+}
+
+#[test]
+fn a_wrong_answer_about_watches_is_seen() {
+    let mut good = good();
+    let about = |kind| Op::RemoveWatches { path: "/r".into(), kind };
+    good.stage.does(2, get(true));
+    good.stage.does(2, about(WatcherType::Any));
+    let twice = good.stage.does(2, about(WatcherType::Data));
+    is_named(good.stage.judge(), "Watches");
+    good.stage.back(twice).outcome = Outcome::Failed(NO_WATCHER);
+    good.stage.judge().unwrap();
 }
 
 #[test]
