@@ -1,20 +1,23 @@
 //! Requests to bytes and replies back, with the product's codecs, which golden dialogues prove.
 
+use super::acl::Acl;
 use super::{NotOffered, Op, Outcome, Registered};
 use std::collections::BTreeSet;
 use zkctl::jute::{self, Reader};
-use zkctl::wire::acl::{AclBuf, AclEntry, AclList};
+use zkctl::wire::acl::AclList;
 use zkctl::wire::frame;
 use zkctl::wire::opcode::{OpCode, xid};
 use zkctl::wire::reply::Stat;
 use zkctl::wire::request::{
-    CreateRequest, MultiOp, PathIntRequest, ReconfigRequest, SetAclRequest, SetDataRequest, WatchedRequest,
+    AuthPacket, CreateRequest, MultiOp, PathIntRequest, ReconfigRequest, SetAclRequest, SetDataRequest,
+    WatchedRequest,
 };
 
 /// The xid that an operation's answer bears.
 pub(crate) fn answered_xid(op: &Op, xid: i32) -> i32 {
     match op {
         Op::Ping => xid::PING,
+        Op::AddAuth { .. } => xid::AUTH,
         Op::SetWatches(_) => xid::SET_WATCHES,
         _ => xid,
     }
@@ -52,6 +55,7 @@ fn code(op: &Op) -> OpCode {
             NotOffered::Ttl => OpCode::CreateTtl,
             NotOffered::Reconfig => OpCode::Reconfig,
         },
+        Op::AddAuth { .. } => OpCode::Auth,
         Op::CloseSession => OpCode::CloseSession,
     }
 }
@@ -67,22 +71,16 @@ pub(crate) fn request(op: &Op, xid: i32) -> Vec<u8> {
     out
 }
 
-fn acl(perms: i32) -> AclBuf {
-    let mut acl = AclBuf::new();
-    acl.push(AclEntry { perms, scheme: b"world", id: b"anyone" });
-    acl
-}
-
 fn body(op: &Op, out: &mut Vec<u8>) {
     match op {
-        Op::Create { path, data, flags, perms, .. } => {
-            let acl = acl(*perms);
+        Op::Create { path, data, flags, acl, .. } => {
+            let acl = acl.bytes();
             let create =
                 CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
             create.encode(out);
         }
-        Op::SetAcl { path, perms, version } => {
-            SetAclRequest { path, acl: acl(*perms).list(), version: *version }.encode(out);
+        Op::SetAcl { path, acl, version } => {
+            SetAclRequest { path, acl: acl.bytes().list(), version: *version }.encode(out);
         }
         Op::Delete { path, version } | Op::Check { path, version } => {
             PathIntRequest { path, value: *version }.encode(out);
@@ -101,6 +99,7 @@ fn body(op: &Op, out: &mut Vec<u8>) {
         Op::GetAcl { path } | Op::CountBelow { path } | Op::Sync { path } => jute::put_string(out, path),
         Op::GetEphemerals { prefix } => jute::put_string(out, prefix),
         Op::SetWatches(watches) => set_watches(watches, out),
+        Op::AddAuth { scheme, proof } => AuthPacket { scheme, auth: proof.as_bytes() }.encode(out),
         Op::NotOffered { what, path } => not_offered(*what, path, out),
         Op::Ping | Op::WhoAmI { .. } | Op::CloseSession => {}
     }
@@ -134,8 +133,8 @@ fn multi(ops: &[Op], out: &mut Vec<u8>) {
     for op in ops {
         let kind = code(op);
         match op {
-            Op::Create { path, data, flags, perms, .. } => {
-                let acl = acl(*perms);
+            Op::Create { path, data, flags, acl, .. } => {
+                let acl = acl.bytes();
                 let create =
                     CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
                 MultiOp::Create(kind, create).encode(out);
@@ -189,8 +188,7 @@ fn one(op: &Op, reader: &mut Reader<'_>) -> Result<Outcome, jute::Error> {
         }
         Op::GetAcl { .. } => {
             let list = AclList::read(reader)?;
-            let perms = list.entries().map(|e| e.perms).fold(0, |a, b| a | b);
-            Outcome::Perms { perms, stat: Stat::read(reader)? }
+            Outcome::Acl { acl: Acl::read(list), stat: Stat::read(reader)? }
         }
         Op::GetEphemerals { .. } => Outcome::Paths(strings(reader)?),
         Op::CountBelow { .. } => Outcome::Count(reader.i32()?),

@@ -5,6 +5,7 @@
 //! in zxid order; `watches` follows each client's stream of replies and events; `linear` searches, key by
 //! key, for an order that explains the answers, and trusts no zxid.
 
+pub(crate) mod acl;
 pub(crate) mod codec;
 #[allow(dead_code, reason = "the simulator looks at every step and needs no search")]
 pub(crate) mod linear;
@@ -12,19 +13,21 @@ pub(crate) mod model;
 pub(crate) mod replay;
 pub(crate) mod watches;
 
-use std::collections::BTreeSet;
+use acl::Acl;
+use std::collections::{BTreeMap, BTreeSet};
+use zkctl::auth::digest_id;
 use zkctl::jute;
 use zkctl::wire::reply::Stat;
 use zkctl::wire::txn::{Txn, TxnRecord};
 
-/// What a client asks for. ACLs are what world:anyone may do.
+/// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Create {
         path: String,
         data: Vec<u8>,
         flags: i32,
-        perms: i32,
+        acl: Acl,
         with_stat: bool,
     },
     Delete {
@@ -38,7 +41,7 @@ pub(crate) enum Op {
     },
     SetAcl {
         path: String,
-        perms: i32,
+        acl: Acl,
         version: i32,
     },
     /// Inside a multi only.
@@ -86,6 +89,11 @@ pub(crate) enum Op {
         path: String,
         kind: WatcherType,
     },
+    /// Of the scheme digest the proof is user and password.
+    AddAuth {
+        scheme: String,
+        proof: String,
+    },
     /// What a client registers again on a new connection.
     SetWatches(Registered),
     /// From an address that the client knows.
@@ -100,6 +108,16 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// Adds whom it proves the client to be.
+    pub(crate) fn prove(&self, proven: &mut Vec<String>) {
+        if let Op::AddAuth { scheme, proof } = self {
+            let id = digest_id(proof);
+            if scheme == "digest" && !proven.contains(&id) {
+                proven.push(id);
+            }
+        }
+    }
+
     /// Whether it becomes a txn.
     pub(crate) fn is_write(&self) -> bool {
         matches!(
@@ -232,8 +250,8 @@ pub(crate) enum Outcome {
         names: BTreeSet<String>,
         stat: Option<Stat>,
     },
-    Perms {
-        perms: i32,
+    Acl {
+        acl: Acl,
         stat: Stat,
     },
     Many(Vec<Outcome>),
@@ -279,6 +297,8 @@ pub(crate) struct Record {
     pub(crate) session: i64,
     pub(crate) xid: i32,
     pub(crate) op: Op,
+    /// What the client has proven to be on this connection: ids of the scheme digest.
+    pub(crate) who: Vec<String>,
     /// When it was sent; any clock that all clients share.
     pub(crate) invoked: u64,
     /// The answer; none if the connection was lost first, and then nobody knows.
@@ -323,13 +343,18 @@ pub(crate) struct Witness {
 pub(crate) struct History {
     pub(crate) records: Vec<Record>,
     /// Of each client.
-    pub(crate) arrivals: std::collections::BTreeMap<u64, Vec<Arrival>>,
+    pub(crate) arrivals: BTreeMap<u64, Vec<Arrival>>,
+    /// What clients have proven to be on the connections that they have now.
+    proven: BTreeMap<u64, Vec<String>>,
 }
 
 impl History {
     /// Notes a request; the number is its place.
     pub(crate) fn invoke(&mut self, client: u64, session: i64, xid: i32, op: Op, at: u64) -> usize {
-        self.records.push(Record { client, session, xid, op, invoked: at, returned: None });
+        let proven = self.proven.entry(client).or_default();
+        let who = proven.clone();
+        op.prove(proven);
+        self.records.push(Record { client, session, xid, op, who, invoked: at, returned: None });
         self.records.len() - 1
     }
 
@@ -341,6 +366,9 @@ impl History {
     }
 
     pub(crate) fn arrived(&mut self, client: u64, arrival: Arrival) {
+        if matches!(arrival, Arrival::Connected) {
+            self.proven.remove(&client);
+        }
         self.arrivals.entry(client).or_default().push(arrival);
     }
 }

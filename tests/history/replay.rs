@@ -90,7 +90,7 @@ impl<'a> Replay<'a> {
             if matches!(back.outcome, Outcome::Failed(SESSION_EXPIRED | SESSION_MOVED)) {
                 continue;
             }
-            let Some(expected) = self.model.read(&record.op, record.session) else {
+            let Some(expected) = self.model.read(&record.op, record.session, &record.who) else {
                 let of_watches = matches!(record.op, Op::CheckWatches { .. } | Op::RemoveWatches { .. });
                 if let Outcome::Failed(err) = back.outcome
                     && !(of_watches && err == NO_WATCHER)
@@ -116,7 +116,7 @@ impl<'a> Replay<'a> {
             return Err(format!("TotalOrder: {:#x} behind {:#x}", witness.zxid, self.last));
         }
         self.last = witness.zxid;
-        let at = Place { zxid: witness.zxid, time: witness.time, session: witness.session };
+        let at = Place { zxid: witness.zxid, time: witness.time, session: witness.session, who: &[] };
         if witness.kind == CREATE_SESSION {
             if !self.alive.insert(witness.session) {
                 return Err(format!("Sessions: {:#x} is created twice", witness.session));
@@ -142,7 +142,7 @@ impl<'a> Replay<'a> {
         self.request(witness, at, place)
     }
 
-    fn request(&mut self, witness: &Witness, at: Place, place: usize) -> Result<(), String> {
+    fn request(&mut self, witness: &Witness, at: Place<'_>, place: usize) -> Result<(), String> {
         let record = &self.history.records[place];
         let session_is_over = matches!(witness.err, SESSION_EXPIRED | SESSION_MOVED);
         if session_is_over {
@@ -152,7 +152,7 @@ impl<'a> Replay<'a> {
         if !self.is_alive(record.session) && witness.err != UNIMPLEMENTED {
             return Err(format!("Sessions: {} is done for a session that is over", name(record)));
         }
-        let expected = self.model.write(&record.op, at);
+        let expected = self.model.write(&record.op, Place { who: &record.who, ..at });
         if expected.error() != witness.err {
             return Err(format!("Sequential: {} became {witness:x?}, due is {expected:?}", name(record)));
         }
