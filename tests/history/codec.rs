@@ -1,20 +1,23 @@
 //! Requests to bytes and replies back, with the product's codecs, which golden dialogues prove.
 
-use super::{Op, Outcome, Registered};
+use super::acl::Acl;
+use super::{NotOffered, Op, Outcome, Registered};
 use std::collections::BTreeSet;
 use zkctl::jute::{self, Reader};
-use zkctl::wire::acl::{AclBuf, AclEntry};
+use zkctl::wire::acl::AclList;
 use zkctl::wire::frame;
 use zkctl::wire::opcode::{OpCode, xid};
 use zkctl::wire::reply::Stat;
 use zkctl::wire::request::{
-    CreateRequest, MultiOp, PathIntRequest, SetAclRequest, SetDataRequest, WatchedRequest,
+    AuthPacket, CreateRequest, MultiOp, PathIntRequest, ReconfigRequest, SetAclRequest, SetDataRequest,
+    WatchedRequest,
 };
 
 /// The xid that an operation's answer bears.
 pub(crate) fn answered_xid(op: &Op, xid: i32) -> i32 {
     match op {
         Op::Ping => xid::PING,
+        Op::AddAuth { .. } => xid::AUTH,
         Op::SetWatches(_) => xid::SET_WATCHES,
         _ => xid,
     }
@@ -40,7 +43,19 @@ fn code(op: &Op) -> OpCode {
         Op::Sync { .. } => OpCode::Sync,
         Op::Ping => OpCode::Ping,
         Op::AddWatch { .. } => OpCode::AddWatch,
+        Op::CheckWatches { .. } => OpCode::CheckWatches,
+        Op::RemoveWatches { .. } => OpCode::RemoveWatches,
+        // As the original's client does.
+        Op::SetWatches(w) if w.persistent.is_empty() && w.recursive.is_empty() => OpCode::SetWatches,
         Op::SetWatches(_) => OpCode::SetWatches2,
+        Op::WhoAmI { .. } => OpCode::WhoAmI,
+        Op::NotOffered { what, .. } => match what {
+            NotOffered::Check => OpCode::Check,
+            NotOffered::Container => OpCode::CreateContainer,
+            NotOffered::Ttl => OpCode::CreateTtl,
+            NotOffered::Reconfig => OpCode::Reconfig,
+        },
+        Op::AddAuth { .. } => OpCode::Auth,
         Op::CloseSession => OpCode::CloseSession,
     }
 }
@@ -56,27 +71,24 @@ pub(crate) fn request(op: &Op, xid: i32) -> Vec<u8> {
     out
 }
 
-fn acl(perms: i32) -> AclBuf {
-    let mut acl = AclBuf::new();
-    acl.push(AclEntry { perms, scheme: b"world", id: b"anyone" });
-    acl
-}
-
 fn body(op: &Op, out: &mut Vec<u8>) {
     match op {
-        Op::Create { path, data, flags, perms, .. } => {
-            let acl = acl(*perms);
+        Op::Create { path, data, flags, acl, .. } => {
+            let acl = acl.bytes();
             let create =
                 CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
             create.encode(out);
         }
-        Op::SetAcl { path, perms, version } => {
-            SetAclRequest { path, acl: acl(*perms).list(), version: *version }.encode(out);
+        Op::SetAcl { path, acl, version } => {
+            SetAclRequest { path, acl: acl.bytes().list(), version: *version }.encode(out);
         }
         Op::Delete { path, version } | Op::Check { path, version } => {
             PathIntRequest { path, value: *version }.encode(out);
         }
         Op::AddWatch { path, recursive } => PathIntRequest { path, value: i32::from(*recursive) }.encode(out),
+        Op::CheckWatches { path, kind } | Op::RemoveWatches { path, kind } => {
+            PathIntRequest { path, value: *kind as i32 }.encode(out);
+        }
         Op::SetData { path, data, version } => {
             SetDataRequest { path, data: Some(data), version: *version }.encode(out);
         }
@@ -87,13 +99,31 @@ fn body(op: &Op, out: &mut Vec<u8>) {
         Op::GetAcl { path } | Op::CountBelow { path } | Op::Sync { path } => jute::put_string(out, path),
         Op::GetEphemerals { prefix } => jute::put_string(out, prefix),
         Op::SetWatches(watches) => set_watches(watches, out),
-        Op::Ping | Op::CloseSession => {}
+        Op::AddAuth { scheme, proof } => AuthPacket { scheme, auth: proof.as_bytes() }.encode(out),
+        Op::NotOffered { what, path } => not_offered(*what, path, out),
+        Op::Ping | Op::WhoAmI { .. } | Op::CloseSession => {}
+    }
+}
+
+fn not_offered(what: NotOffered, path: &str, out: &mut Vec<u8>) {
+    let acl = AclList::OPEN;
+    match what {
+        NotOffered::Check => PathIntRequest { path, value: -1 }.encode(out),
+        NotOffered::Container => CreateRequest { path, data: None, acl, flags: 4, ttl_ms: None }.encode(out),
+        NotOffered::Ttl => CreateRequest { path, data: None, acl, flags: 5, ttl_ms: Some(100) }.encode(out),
+        NotOffered::Reconfig => {
+            let leaving = Some("1");
+            ReconfigRequest { joining: None, leaving, members: None, from_version: -1 }.encode(out);
+        }
     }
 }
 
 fn set_watches(watches: &Registered, out: &mut Vec<u8>) {
     jute::put_i64(out, watches.since);
-    let lists = [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
+    let mut lists = vec![&watches.data, &watches.exist, &watches.child];
+    if !watches.persistent.is_empty() || !watches.recursive.is_empty() {
+        lists.extend([&watches.persistent, &watches.recursive]);
+    }
     for list in lists {
         jute::put_strings(out, list.iter().map(String::as_str));
     }
@@ -103,8 +133,8 @@ fn multi(ops: &[Op], out: &mut Vec<u8>) {
     for op in ops {
         let kind = code(op);
         match op {
-            Op::Create { path, data, flags, perms, .. } => {
-                let acl = acl(*perms);
+            Op::Create { path, data, flags, acl, .. } => {
+                let acl = acl.bytes();
                 let create =
                     CreateRequest { path, data: Some(data), acl: acl.list(), flags: *flags, ttl_ms: None };
                 MultiOp::Create(kind, create).encode(out);
@@ -157,12 +187,16 @@ fn one(op: &Op, reader: &mut Reader<'_>) -> Result<Outcome, jute::Error> {
             Outcome::Children { names, stat }
         }
         Op::GetAcl { .. } => {
-            let list = zkctl::wire::acl::AclList::read(reader)?;
-            let perms = list.entries().map(|e| e.perms).fold(0, |a, b| a | b);
-            Outcome::Perms { perms, stat: Stat::read(reader)? }
+            let list = AclList::read(reader)?;
+            Outcome::Acl { acl: Acl::read(list), stat: Stat::read(reader)? }
         }
         Op::GetEphemerals { .. } => Outcome::Paths(strings(reader)?),
         Op::CountBelow { .. } => Outcome::Count(reader.i32()?),
+        Op::WhoAmI { .. } => {
+            let count = reader.vec_len()?.unwrap_or(0);
+            let one = |_| Ok((reader.string()?.to_owned(), reader.string()?.to_owned()));
+            Outcome::Identities((0..count).map(one).collect::<Result<_, jute::Error>>()?)
+        }
         _ => Outcome::Done,
     })
 }

@@ -302,6 +302,7 @@ fn number(path: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::{Ask, Call, History, NEVER, Op, Outcome, Search, State, check};
+    use crate::history::acl::Acl;
     use zkctl::prng::Prng;
     use zkctl::wire::reply::Stat;
 
@@ -325,7 +326,7 @@ mod tests {
 
     fn create(flags: i32) -> Op {
         let path = if flags == 0 { KEY } else { "/s/n-" };
-        Op::Create { path: path.into(), data: vec![0], flags, perms: 31, with_stat: false }
+        Op::Create { path: path.into(), data: vec![0], flags, acl: Acl::anyone(31), with_stat: false }
     }
 
     fn set(value: u8, version: i32) -> Op {

@@ -5,6 +5,7 @@
 //! in zxid order; `watches` follows each client's stream of replies and events; `linear` searches, key by
 //! key, for an order that explains the answers, and trusts no zxid.
 
+pub(crate) mod acl;
 pub(crate) mod codec;
 #[allow(dead_code, reason = "the simulator looks at every step and needs no search")]
 pub(crate) mod linear;
@@ -12,19 +13,21 @@ pub(crate) mod model;
 pub(crate) mod replay;
 pub(crate) mod watches;
 
-use std::collections::BTreeSet;
+use acl::Acl;
+use std::collections::{BTreeMap, BTreeSet};
+use zkctl::auth::digest_id;
 use zkctl::jute;
 use zkctl::wire::reply::Stat;
 use zkctl::wire::txn::{Txn, TxnRecord};
 
-/// What a client asks for. ACLs are what world:anyone may do.
+/// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Create {
         path: String,
         data: Vec<u8>,
         flags: i32,
-        perms: i32,
+        acl: Acl,
         with_stat: bool,
     },
     Delete {
@@ -38,7 +41,7 @@ pub(crate) enum Op {
     },
     SetAcl {
         path: String,
-        perms: i32,
+        acl: Acl,
         version: i32,
     },
     /// Inside a multi only.
@@ -78,12 +81,43 @@ pub(crate) enum Op {
         path: String,
         recursive: bool,
     },
+    CheckWatches {
+        path: String,
+        kind: WatcherType,
+    },
+    RemoveWatches {
+        path: String,
+        kind: WatcherType,
+    },
+    /// Of the scheme digest the proof is user and password.
+    AddAuth {
+        scheme: String,
+        proof: String,
+    },
     /// What a client registers again on a new connection.
     SetWatches(Registered),
+    /// From an address that the client knows.
+    WhoAmI {
+        address: String,
+    },
+    NotOffered {
+        what: NotOffered,
+        path: String,
+    },
     CloseSession,
 }
 
 impl Op {
+    /// Adds whom it proves the client to be.
+    pub(crate) fn prove(&self, proven: &mut Vec<String>) {
+        if let Op::AddAuth { scheme, proof } = self {
+            let id = digest_id(proof);
+            if scheme == "digest" && !proven.contains(&id) {
+                proven.push(id);
+            }
+        }
+    }
+
     /// Whether it becomes a txn.
     pub(crate) fn is_write(&self) -> bool {
         matches!(
@@ -94,9 +128,44 @@ impl Op {
                 | Op::SetAcl { .. }
                 | Op::Check { .. }
                 | Op::Multi(_)
+                | Op::NotOffered { .. }
                 | Op::CloseSession
         )
     }
+}
+
+/// Which watches checkWatches and removeWatches mean, by the number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatcherType {
+    Children = 1,
+    Data = 2,
+    Any = 3,
+    Persistent = 4,
+    Recursive = 5,
+}
+
+impl WatcherType {
+    pub(crate) const ALL: [WatcherType; 5] = [
+        WatcherType::Children,
+        WatcherType::Data,
+        WatcherType::Any,
+        WatcherType::Persistent,
+        WatcherType::Recursive,
+    ];
+
+    pub(crate) fn means(self, other: WatcherType) -> bool {
+        self == other || self == WatcherType::Any
+    }
+}
+
+/// What is refused wherever it comes from, by a txn that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotOffered {
+    /// Outside a multi.
+    Check,
+    Container,
+    Ttl,
+    Reconfig,
 }
 
 /// The watches a client holds, as it would set them again: paths by kind, and the last zxid it saw.
@@ -115,8 +184,30 @@ impl Registered {
         [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive].iter().all(|s| s.is_empty())
     }
 
+    /// Everything that such a watch may be on.
+    pub(crate) fn paths(&self) -> Vec<&String> {
+        let sets = [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive];
+        sets.into_iter().flatten().collect()
+    }
+
+    fn remove(&mut self, path: &str, kind: WatcherType) {
+        let sets = [
+            (WatcherType::Data, &mut self.data),
+            (WatcherType::Data, &mut self.exist),
+            (WatcherType::Children, &mut self.child),
+            (WatcherType::Persistent, &mut self.persistent),
+            (WatcherType::Recursive, &mut self.recursive),
+        ];
+        for (_, set) in sets.into_iter().filter(|(of, _)| kind.means(*of)) {
+            set.remove(path);
+        }
+    }
+
     /// What an answer leaves behind.
     pub(crate) fn learn(&mut self, op: &Op, outcome: &Outcome) {
+        if let (Op::RemoveWatches { path, kind }, Outcome::Done) = (op, outcome) {
+            return self.remove(path, *kind);
+        }
         let (set, path) = match (op, outcome) {
             (Op::Exists { path, watch: true }, Outcome::Failed(model::NO_NODE)) => (&mut self.exist, path),
             (_, Outcome::Failed(_)) => return,
@@ -146,14 +237,28 @@ impl Registered {
 /// What a client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Created { path: String, stat: Option<Stat> },
+    Created {
+        path: String,
+        stat: Option<Stat>,
+    },
     Stat(Stat),
-    Data { data: Vec<u8>, stat: Stat },
-    Children { names: BTreeSet<String>, stat: Option<Stat> },
-    Perms { perms: i32, stat: Stat },
+    Data {
+        data: Vec<u8>,
+        stat: Stat,
+    },
+    Children {
+        names: BTreeSet<String>,
+        stat: Option<Stat>,
+    },
+    Acl {
+        acl: Acl,
+        stat: Stat,
+    },
     Many(Vec<Outcome>),
     Paths(BTreeSet<String>),
     Count(i32),
+    /// Schemes and users.
+    Identities(Vec<(String, String)>),
     Done,
     Failed(i32),
 }
@@ -192,6 +297,8 @@ pub(crate) struct Record {
     pub(crate) session: i64,
     pub(crate) xid: i32,
     pub(crate) op: Op,
+    /// What the client has proven to be on this connection: ids of the scheme digest.
+    pub(crate) who: Vec<String>,
     /// When it was sent; any clock that all clients share.
     pub(crate) invoked: u64,
     /// The answer; none if the connection was lost first, and then nobody knows.
@@ -236,13 +343,18 @@ pub(crate) struct Witness {
 pub(crate) struct History {
     pub(crate) records: Vec<Record>,
     /// Of each client.
-    pub(crate) arrivals: std::collections::BTreeMap<u64, Vec<Arrival>>,
+    pub(crate) arrivals: BTreeMap<u64, Vec<Arrival>>,
+    /// What clients have proven to be on the connections that they have now.
+    proven: BTreeMap<u64, Vec<String>>,
 }
 
 impl History {
     /// Notes a request; the number is its place.
     pub(crate) fn invoke(&mut self, client: u64, session: i64, xid: i32, op: Op, at: u64) -> usize {
-        self.records.push(Record { client, session, xid, op, invoked: at, returned: None });
+        let proven = self.proven.entry(client).or_default();
+        let who = proven.clone();
+        op.prove(proven);
+        self.records.push(Record { client, session, xid, op, who, invoked: at, returned: None });
         self.records.len() - 1
     }
 
@@ -254,6 +366,9 @@ impl History {
     }
 
     pub(crate) fn arrived(&mut self, client: u64, arrival: Arrival) {
+        if matches!(arrival, Arrival::Connected) {
+            self.proven.remove(&client);
+        }
         self.arrivals.entry(client).or_default().push(arrival);
     }
 }

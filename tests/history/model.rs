@@ -4,8 +4,10 @@
 //! into a list of triggers, which `watches` holds events against. The root's own stat is not modelled:
 //! what is below `/zookeeper` moves it.
 
+use super::acl::{ADMIN, Acl, CREATE, DELETE, READ, WRITE, user};
 use super::{Op, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use zkctl::wire::reply::Stat;
 
 pub(crate) const NO_NODE: i32 = -101;
@@ -14,14 +16,13 @@ const BAD_VERSION: i32 = -103;
 const NO_CHILDREN_FOR_EPHEMERALS: i32 = -108;
 const NODE_EXISTS: i32 = -110;
 const NOT_EMPTY: i32 = -111;
+const AUTH_FAILED: i32 = -115;
 const RUNTIME_INCONSISTENCY: i32 = -2;
+pub(crate) const UNIMPLEMENTED: i32 = -6;
+pub(crate) const NO_WATCHER: i32 = -121;
 
-const READ: i32 = 1;
-const WRITE: i32 = 2;
-const CREATE: i32 = 4;
-const DELETE: i32 = 8;
-const ADMIN: i32 = 16;
-
+/// No event: only who may hear of others changes.
+pub(crate) const ACL_CHANGED: i32 = 0;
 pub(crate) const CREATED: i32 = 1;
 pub(crate) const DELETED: i32 = 2;
 pub(crate) const DATA_CHANGED: i32 = 3;
@@ -30,7 +31,7 @@ pub(crate) const CHILDREN_CHANGED: i32 = 4;
 #[derive(Clone, Debug)]
 struct Znode {
     data: Vec<u8>,
-    perms: i32,
+    acl: Arc<Acl>,
     czxid: i64,
     mzxid: i64,
     pzxid: i64,
@@ -50,6 +51,8 @@ pub(crate) struct Trigger {
     pub(crate) zxid: i64,
     pub(crate) path: String,
     pub(crate) kind: i32,
+    /// Of the znode it is about, then: who may not read that does not hear.
+    pub(crate) acl: Arc<Acl>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,12 +86,14 @@ struct Content {
     mtime: i64,
 }
 
-/// Where and when a txn stands.
+/// Where and when a txn stands, and who asked for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Place<'a> {
     pub(crate) zxid: i64,
     pub(crate) time: i64,
     pub(crate) session: i64,
+    /// Ids of the scheme digest.
+    pub(crate) who: &'a [String],
 }
 
 type Answer = Result<Outcome, i32>;
@@ -121,10 +126,10 @@ impl Znode {
         }
     }
 
-    fn new(data: &[u8], perms: i32, owner: i64, at: Place) -> Znode {
+    fn new(data: &[u8], acl: Acl, owner: i64, at: Place<'_>) -> Znode {
         Znode {
             data: data.to_vec(),
-            perms,
+            acl: Arc::new(acl),
             czxid: at.zxid,
             mzxid: at.zxid,
             pzxid: at.zxid,
@@ -141,7 +146,7 @@ impl Znode {
 
 impl Default for Model {
     fn default() -> Model {
-        let root = Znode::new(&[], 31, 0, Place { zxid: 0, time: 0, session: 0 });
+        let root = Znode::new(&[], Acl::anyone(31), 0, Place { zxid: 0, time: 0, session: 0, who: &[] });
         let znodes = [("/".to_owned(), root)].into();
         Model { znodes, owned: BTreeMap::new(), triggers: Vec::new(), undo: None }
     }
@@ -149,18 +154,19 @@ impl Default for Model {
 
 impl Model {
     /// Does a write. A refused one changes nothing.
-    pub(crate) fn write(&mut self, op: &Op, at: Place) -> Outcome {
+    pub(crate) fn write(&mut self, op: &Op, at: Place<'_>) -> Outcome {
         match op {
             Op::Multi(ops) => Outcome::Many(self.multi(ops, at)),
             Op::CloseSession => {
                 self.close(at);
                 Outcome::Done
             }
+            Op::NotOffered { .. } => Outcome::Failed(UNIMPLEMENTED),
             single => self.one(single, at).unwrap_or_else(Outcome::Failed),
         }
     }
 
-    fn multi(&mut self, ops: &[Op], at: Place) -> Vec<Outcome> {
+    fn multi(&mut self, ops: &[Op], at: Place<'_>) -> Vec<Outcome> {
         let triggers = self.triggers.len();
         self.undo = Some(Vec::new());
         let mut out = Vec::new();
@@ -237,34 +243,37 @@ impl Model {
         }
     }
 
-    fn one(&mut self, op: &Op, at: Place) -> Answer {
+    fn one(&mut self, op: &Op, at: Place<'_>) -> Answer {
         match op {
-            Op::Create { path, data, flags, perms, with_stat } => {
-                self.create(path, data, (*flags, *perms, *with_stat), at)
+            Op::Create { path, data, flags, acl, with_stat } => {
+                self.create(path, data, (*flags, acl, *with_stat), at)
             }
             Op::Delete { path, version } => self.delete(path, *version, at),
             Op::SetData { path, data, version } => {
-                let node = self.changeable(path, WRITE)?;
+                let node = self.changeable(path, WRITE, at)?;
                 expect(node.version, *version)?;
                 let (mzxid, mtime) = (node.mzxid, node.mtime);
                 let before = Content { data: node.data.clone(), version: node.version, mzxid, mtime };
                 node.version += 1;
                 node.data.clone_from(data);
                 (node.mzxid, node.mtime) = (at.zxid, at.time);
-                let stat = node.stat();
+                let (stat, acl) = (node.stat(), node.acl.clone());
                 self.remember(|| Undo::Changed(path.clone(), before));
-                self.trigger(at, path, DATA_CHANGED);
+                self.trigger(at, path, DATA_CHANGED, acl);
                 Ok(Outcome::Stat(stat))
             }
-            Op::SetAcl { path, perms, version } => {
-                let node = self.changeable(path, ADMIN)?;
+            Op::SetAcl { path, acl, version } => {
+                let acl = Arc::new(acl.stored(at.who)?);
+                let node = self.changeable(path, ADMIN, at)?;
                 expect(node.aversion, *version)?;
                 node.aversion += 1;
-                node.perms = *perms;
-                Ok(Outcome::Stat(node.stat()))
+                node.acl = acl.clone();
+                let stat = node.stat();
+                self.trigger(at, path, ACL_CHANGED, acl);
+                Ok(Outcome::Stat(stat))
             }
             Op::Check { path, version } => {
-                let node = self.changeable(path, READ)?;
+                let node = self.changeable(path, READ, at)?;
                 expect(node.version, *version)?;
                 Ok(Outcome::Done)
             }
@@ -272,20 +281,21 @@ impl Model {
         }
     }
 
-    fn changeable(&mut self, path: &str, perm: i32) -> Result<&mut Znode, i32> {
+    fn changeable(&mut self, path: &str, perm: i32, at: Place<'_>) -> Result<&mut Znode, i32> {
         let node = self.znodes.get_mut(path).ok_or(NO_NODE)?;
-        if node.perms & perm == 0 { Err(NO_AUTH) } else { Ok(node) }
+        if node.acl.allows(perm, at.who) { Ok(node) } else { Err(NO_AUTH) }
     }
 
-    fn create(&mut self, path: &str, data: &[u8], how: (i32, i32, bool), at: Place) -> Answer {
-        let (flags, perms, with_stat) = how;
+    fn create(&mut self, path: &str, data: &[u8], how: (i32, &Acl, bool), at: Place<'_>) -> Answer {
+        let (flags, acl, with_stat) = how;
+        let acl = acl.stored(at.who)?;
         let above = parent(path).to_owned();
-        let births = self.changeable(&above, CREATE)?.births;
+        let births = self.changeable(&above, CREATE, at)?.births;
         let path = if flags & 2 != 0 { format!("{path}{births:010}") } else { path.to_owned() };
         if self.znodes.contains_key(&path) {
             return Err(NODE_EXISTS);
         }
-        let above_node = self.changeable(&above, CREATE)?;
+        let above_node = self.changeable(&above, CREATE, at)?;
         if above_node.owner != 0 {
             return Err(NO_CHILDREN_FOR_EPHEMERALS);
         }
@@ -293,18 +303,18 @@ impl Model {
         above_node.births += 1;
         above_node.pzxid = at.zxid;
         let owner = if flags & 1 != 0 { at.session } else { 0 };
-        let node = Znode::new(data, perms, owner, at);
-        let stat = with_stat.then(|| node.stat());
+        let node = Znode::new(data, acl, owner, at);
+        let (stat, acl) = (with_stat.then(|| node.stat()), node.acl.clone());
         self.attach(path.clone(), node);
         self.remember(|| Undo::Made(path.clone(), before));
-        self.trigger(at, &path, CREATED);
-        self.trigger(at, &above, CHILDREN_CHANGED);
+        self.trigger(at, &path, CREATED, acl);
+        self.tell_above(at, &path);
         Ok(Outcome::Created { path, stat })
     }
 
-    fn delete(&mut self, path: &str, version: i32, at: Place) -> Answer {
+    fn delete(&mut self, path: &str, version: i32, at: Place<'_>) -> Answer {
         let above = parent(path).to_owned();
-        self.changeable(&above, DELETE)?;
+        self.changeable(&above, DELETE, at)?;
         let node = self.znodes.get(path).ok_or(NO_NODE)?;
         expect(node.version, version)?;
         if !node.children.is_empty() {
@@ -314,27 +324,34 @@ impl Model {
         Ok(Outcome::Done)
     }
 
-    fn remove(&mut self, path: &str, at: Place) {
+    fn remove(&mut self, path: &str, at: Place<'_>) {
         let above = parent(path).to_owned();
         let Some(node) = self.detach(path) else { return };
+        let acl = node.acl.clone();
         if let Some(parent) = self.znodes.get_mut(&above) {
             let before = Above(parent.births, parent.pzxid);
             parent.pzxid = at.zxid;
             self.remember(|| Undo::Removed(path.to_owned(), node, before));
         }
-        self.trigger(at, path, DELETED);
-        self.trigger(at, &above, CHILDREN_CHANGED);
+        self.trigger(at, path, DELETED, acl);
+        self.tell_above(at, path);
     }
 
     /// A session ends: its ephemerals go.
-    pub(crate) fn close(&mut self, at: Place) {
+    pub(crate) fn close(&mut self, at: Place<'_>) {
         for path in self.ephemerals(at.session) {
             self.remove(&path, at);
         }
     }
 
-    fn trigger(&mut self, at: Place, path: &str, kind: i32) {
-        self.triggers.push(Trigger { zxid: at.zxid, path: path.to_owned(), kind });
+    fn trigger(&mut self, at: Place<'_>, path: &str, kind: i32, acl: Arc<Acl>) {
+        self.triggers.push(Trigger { zxid: at.zxid, path: path.to_owned(), kind, acl });
+    }
+
+    fn tell_above(&mut self, at: Place<'_>, path: &str) {
+        if let Some(acl) = self.znodes.get(parent(path)).map(|node| node.acl.clone()) {
+            self.trigger(at, parent(path), CHILDREN_CHANGED, acl);
+        }
     }
 
     pub(crate) fn ephemerals(&self, session: i64) -> Vec<String> {
@@ -342,59 +359,70 @@ impl Model {
     }
 
     /// What a read answers now; `None` where the model knows nothing about it.
-    pub(crate) fn read(&self, op: &Op, session: i64) -> Option<Outcome> {
+    pub(crate) fn read(&self, op: &Op, session: i64, who: &[String]) -> Option<Outcome> {
         let answer = match op {
             Op::MultiRead(ops) => Ok(Outcome::Many(
                 ops.iter()
-                    .map(|op| self.read_one(op, session, false).unwrap_or_else(Outcome::Failed))
+                    .map(|op| self.read_one(op, (session, who), false).unwrap_or_else(Outcome::Failed))
                     .collect(),
             )),
             Op::Exists { path, .. } | Op::GetData { path, .. } if path == "/" => return None,
             Op::Sync { .. } | Op::Ping | Op::SetWatches(_) | Op::AddWatch { .. } => return None,
-            other => self.read_one(other, session, true),
+            // What is watched, the checker of watches knows.
+            Op::CheckWatches { .. } | Op::RemoveWatches { .. } => return None,
+            Op::AddAuth { scheme, .. } => match scheme.as_str() {
+                "digest" | "ip" => Ok(Outcome::Done),
+                _ => Err(AUTH_FAILED),
+            },
+            other => self.read_one(other, (session, who), true),
         };
         Some(answer.unwrap_or_else(Outcome::Failed))
     }
 
-    fn readable(&self, path: &str) -> Result<&Znode, i32> {
+    fn allowing(&self, path: &str, perms: i32, who: &[String]) -> Result<&Znode, i32> {
         let node = self.znodes.get(path).ok_or(NO_NODE)?;
-        if node.perms & READ == 0 { Err(NO_AUTH) } else { Ok(node) }
+        if node.acl.allows(perms, who) { Ok(node) } else { Err(NO_AUTH) }
     }
 
-    fn read_one(&self, op: &Op, session: i64, alone: bool) -> Answer {
+    fn read_one(&self, op: &Op, (session, who): (i64, &[String]), alone: bool) -> Answer {
+        let readable = |path: &str| self.allowing(path, READ, who);
         Ok(match op {
-            Op::Exists { path, .. } => Outcome::Stat(self.readable(path)?.stat()),
+            Op::Exists { path, .. } => Outcome::Stat(readable(path)?.stat()),
             Op::GetData { path, .. } => {
-                let node = self.readable(path)?;
+                let node = readable(path)?;
                 Outcome::Data { data: node.data.clone(), stat: node.stat() }
             }
             Op::GetChildren { path, with_stat, .. } => {
-                let node = self.readable(path)?;
+                let node = readable(path)?;
                 let stat = (*with_stat && alone).then(|| node.stat());
                 Outcome::Children { names: node.children.clone(), stat }
             }
             Op::GetAcl { path } => {
-                let node = self.readable(path)?;
-                Outcome::Perms { perms: node.perms, stat: node.stat() }
+                let node = self.allowing(path, READ | ADMIN, who)?;
+                Outcome::Acl { acl: node.acl.shown(who), stat: node.stat() }
             }
             Op::GetEphemerals { prefix } => {
                 let all = self.ephemerals(session).into_iter().filter(|p| p.starts_with(prefix.as_str()));
                 Outcome::Paths(all.collect())
             }
             Op::CountBelow { path } => {
-                self.readable(path)?;
+                readable(path)?;
                 let below = format!("{path}/");
                 let paths = self.znodes.range(below.clone()..).take_while(|(p, _)| p.starts_with(&below));
                 Outcome::Count(paths.count() as i32)
+            }
+            Op::WhoAmI { address } => {
+                let users = who.iter().map(|id| ("digest".to_owned(), user(id).to_owned()));
+                Outcome::Identities([("ip".to_owned(), address.clone())].into_iter().chain(users).collect())
             }
             other => panic!("{other:?} is no read"),
         })
     }
 
-    /// All znodes but the root: path, data, what anyone may do, and stat.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8], i32, Stat)> {
+    /// All znodes but the root: path, data, ACL, and stat.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8], &Acl, Stat)> {
         let below = self.znodes.iter().filter(|(p, _)| *p != "/");
-        below.map(|(p, n)| (p.as_str(), n.data.as_slice(), n.perms, n.stat()))
+        below.map(|(p, n)| (p.as_str(), n.data.as_slice(), &*n.acl, n.stat()))
     }
 }
 

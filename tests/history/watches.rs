@@ -1,10 +1,14 @@
 //! Watches: every client's stream of replies and events, held against the model's triggers.
 //!
 //! An event comes before any reply that shows the new state; a one-shot watch fires once; none is lost, not
-//! over a new connection either (setWatches); persistent and recursive ones hear of everything they should.
+//! over a new connection either (setWatches); persistent and recursive ones hear of everything they should; one
+//! that was removed hears nothing more, and nobody of what he may not read (ZOOKEEPER-4799). Of a removal the client tells itself: the server sends no event.
 
-use super::model::{CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, NO_NODE, Trigger};
-use super::{Arrival, History, Op, Outcome, Registered};
+use super::acl::{Acl, READ};
+use super::model::{
+    ACL_CHANGED, CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, NO_NODE, NO_WATCHER, Trigger,
+};
+use super::{Arrival, History, Op, Outcome, Registered, WatcherType};
 use std::collections::{HashMap, VecDeque};
 
 /// The places of each path's triggers.
@@ -23,8 +27,20 @@ impl Mode {
         matches!(self, Mode::Data | Mode::Child)
     }
 
+    fn kind(self) -> WatcherType {
+        match self {
+            Mode::Data => WatcherType::Data,
+            Mode::Child => WatcherType::Children,
+            Mode::Persistent => WatcherType::Persistent,
+            Mode::Recursive => WatcherType::Recursive,
+        }
+    }
+
     fn hears(self, watched: &str, trigger: &Trigger) -> bool {
         let same = trigger.path == watched;
+        if trigger.kind == ACL_CHANGED {
+            return false;
+        }
         match self {
             Mode::Data => same && trigger.kind != CHILDREN_CHANGED,
             Mode::Child => same && matches!(trigger.kind, DELETED | CHILDREN_CHANGED),
@@ -47,6 +63,8 @@ struct Armed {
     next: usize,
     /// What it heard and the client was not told yet.
     due: VecDeque<usize>,
+    /// It fired, and the client may not read what it fired for.
+    spent: bool,
 }
 
 /// How many events were checked.
@@ -66,6 +84,7 @@ pub(crate) fn check(history: &History, triggers: &[Trigger]) -> Result<u64, Stri
             by_path: &by_path,
             armed: Vec::new(),
             told: Vec::new(),
+            who: Vec::new(),
             heard: 0,
             events: 0,
         };
@@ -84,6 +103,8 @@ struct Stream<'a> {
     armed: Vec<Armed>,
     /// Events of a setWatches whose reply has not come yet.
     told: Vec<(i32, &'a str)>,
+    /// What the client has proven to be; it proves nothing while it has watches.
+    who: Vec<String>,
     /// Triggers that all watches of this connection have listened to.
     heard: usize,
     events: u64,
@@ -95,6 +116,7 @@ impl<'a> Stream<'a> {
             Arrival::Connected => {
                 self.armed.clear();
                 self.told.clear();
+                self.who.clear();
                 // The next server may be behind the last one's events.
                 self.heard = 0;
                 Ok(())
@@ -124,11 +146,14 @@ impl<'a> Stream<'a> {
                 continue;
             }
             let mut hear = |nth: usize| {
-                let heard = armed.mode.hears(&armed.path, &self.triggers[nth]);
-                if heard {
-                    armed.due.push_back(nth);
+                let trigger = &self.triggers[nth];
+                let heard = armed.mode.hears(&armed.path, trigger);
+                let fired = heard && armed.mode.is_once();
+                match heard && trigger.acl.allows(READ, &self.who) {
+                    true => armed.due.push_back(nth),
+                    false => armed.spent |= fired,
                 }
-                heard && armed.mode.is_once()
+                fired
             };
             if armed.mode == Mode::Recursive {
                 (armed.next..until).for_each(|nth| {
@@ -140,6 +165,7 @@ impl<'a> Stream<'a> {
             }
             armed.next = until;
         }
+        self.armed.retain(|a| !a.spent);
     }
 
     fn event(&mut self, kind: i32, path: &str, zxid: i64) -> Result<(), String> {
@@ -188,9 +214,26 @@ impl<'a> Stream<'a> {
                 let mode = if *recursive { Mode::Recursive } else { Mode::Persistent };
                 self.arm(path, mode, back.zxid);
             }
+            Op::AddAuth { .. } if found => record.op.prove(&mut self.who),
+            Op::CheckWatches { path, kind } => self.are_there(path, *kind, &back.outcome)?,
+            Op::RemoveWatches { path, kind } => {
+                self.are_there(path, *kind, &back.outcome)?;
+                self.armed.retain(|a| a.path != *path || !kind.means(a.mode.kind()));
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether an answer about watches is right.
+    fn are_there(&self, path: &str, kind: WatcherType, told: &Outcome) -> Result<(), String> {
+        let there = self.armed.iter().any(|a| a.path == path && kind.means(a.mode.kind()));
+        let due = if there { Outcome::Done } else { Outcome::Failed(NO_WATCHER) };
+        if *told == due {
+            Ok(())
+        } else {
+            Err(format!("asked for {kind:?} watches of {path} it was told {told:?}, due was {due:?}"))
+        }
     }
 
     fn arm(&mut self, path: &str, mode: Mode, since: i64) {
@@ -198,17 +241,21 @@ impl<'a> Stream<'a> {
             return;
         }
         let next = self.triggers.partition_point(|t| t.zxid <= since);
-        self.armed.push(Armed { path: path.to_owned(), mode, next, due: VecDeque::new() });
+        self.armed.push(Armed { path: path.to_owned(), mode, next, due: VecDeque::new(), spent: false });
     }
 
-    fn state(&self, path: &str, since: i64, now: i64) -> State {
-        let mut state = State { exists: false, data_changed: false, children_changed: false };
+    fn state(&self, path: &str, since: i64, now: i64) -> State<'a> {
+        let mut state = State { exists: false, data_changed: false, children_changed: false, acl: None };
         let places = self.by_path.get(path).map_or(&[][..], Vec::as_slice);
         let all = places.iter().map(|nth| &self.triggers[*nth]);
         for trigger in all.take_while(|t| t.zxid <= now) {
             let new = trigger.zxid > since;
             match trigger.kind {
-                CREATED => state = State { exists: true, data_changed: new, children_changed: new },
+                ACL_CHANGED => state.acl = Some(&trigger.acl),
+                CREATED => {
+                    let acl = Some(&*trigger.acl);
+                    state = State { exists: true, data_changed: new, children_changed: new, acl };
+                }
                 DELETED => state.exists = false,
                 DATA_CHANGED => state.data_changed |= new,
                 _ => state.children_changed |= new,
@@ -217,7 +264,8 @@ impl<'a> Stream<'a> {
         state
     }
 
-    /// What happened while nobody was connected is told at once, by the state as it is now.
+    /// What happened while nobody was connected is told at once, by the state as it is now. Of what the client
+    /// may not read it is not told; the watch stays.
     fn set_again(&mut self, watches: &Registered, now: i64) -> Result<(), String> {
         let mut due = Vec::new();
         let lists = [(&watches.data, 0), (&watches.exist, 1), (&watches.child, 2)];
@@ -231,9 +279,10 @@ impl<'a> Stream<'a> {
                     2 if state.children_changed => Some(CHILDREN_CHANGED),
                     _ => None,
                 };
+                let hidden = state.exists && state.acl.is_some_and(|acl| !acl.allows(READ, &self.who));
                 match event {
-                    Some(kind) => due.push((kind, path.as_str())),
-                    None => self.arm(path, if which == 2 { Mode::Child } else { Mode::Data }, now),
+                    Some(kind) if !hidden => due.push((kind, path.as_str())),
+                    _ => self.arm(path, if which == 2 { Mode::Child } else { Mode::Data }, now),
                 }
             }
         }
@@ -255,8 +304,9 @@ impl<'a> Stream<'a> {
 }
 
 /// What the triggers say of a path.
-struct State {
+struct State<'a> {
     exists: bool,
     data_changed: bool,
     children_changed: bool,
+    acl: Option<&'a Acl>,
 }

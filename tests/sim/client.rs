@@ -3,10 +3,12 @@
 //! All clients work below one parent, so that they are in each other's way. What they ask and are told goes
 //! into the history, which is judged at the end; here only what a reply itself can break is checked.
 
-use crate::history::{Arrival, History, Op, Outcome, Registered, codec};
+use crate::history::acl::Acl;
+use crate::history::{Arrival, History, NotOffered, Op, Outcome, Registered, WatcherType, codec};
 use crate::invariants::client_fifo;
 use crate::options::Options;
 use std::collections::VecDeque;
+use zkctl::auth::digest_id;
 use zkctl::jute::Reader;
 use zkctl::prng::Prng;
 use zkctl::wire::connect::{ConnectRequest, ConnectResponse};
@@ -16,6 +18,10 @@ use zkctl::wire::reply::{ReplyHeader, WatcherEvent};
 
 const TOP: &str = "/w";
 const PATHS: [&str; 7] = ["/w", "/w/a", "/w/b", "/w/c", "/w/a/x", "/w/a/y", "/w/q"];
+/// Below the first of these ACLs are anything: nothing else may depend on their being read or removed.
+const PRIVATE: [&str; 5] = ["/p", "/p/a", "/p/b", "/p/a/x", "/p/b/x"];
+/// Users and their passwords.
+const PROOFS: [&str; 2] = ["ann:a", "bob:b"];
 
 #[derive(Debug)]
 pub(crate) struct SimClient {
@@ -43,6 +49,10 @@ pub(crate) struct SimClient {
     big: bool,
     /// It writes nothing, so that nothing but reads and syncs are ever under way.
     reads_only: bool,
+    /// It asks for what is not for everybody, too.
+    auth: bool,
+    /// What it shows on every new connection.
+    proofs: Vec<&'static str>,
     pub(crate) operations: u64,
     /// Sessions that it found over without having closed them.
     pub(crate) expiries: u64,
@@ -51,11 +61,14 @@ pub(crate) struct SimClient {
 
 impl SimClient {
     pub(crate) fn new(id: u64, options: &Options, mut prng: Prng) -> SimClient {
+        let timeout_ms = prng.between(500, 6000) as i32;
+        let reads_only = prng.chance(1, 5);
+        let held = if options.auth { prng.below(4) } else { 0 };
         SimClient {
             id,
             session: 0,
             password: [0; 16],
-            timeout_ms: prng.between(500, 6000) as i32,
+            timeout_ms,
             last_zxid: 0,
             connected: false,
             inbound: Vec::new(),
@@ -69,7 +82,9 @@ impl SimClient {
             intrudes: options.intruders,
             closing: false,
             big: options.big,
-            reads_only: prng.chance(1, 5),
+            reads_only,
+            auth: options.auth,
+            proofs: (0..2).filter(|nth| held >> nth & 1 == 1).map(|nth| PROOFS[nth]).collect(),
             operations: 0,
             expiries: 0,
             prng,
@@ -137,6 +152,11 @@ impl SimClient {
         if quiet {
             return self.ask(Op::Ping, history, now);
         }
+        // Not with watches: when it hears what it may hear only now, nobody could say.
+        if self.auth && self.registered.is_empty() && self.prng.chance(1, 20) {
+            let op = self.draw_auth();
+            out.extend(self.ask(op, history, now));
+        }
         for _ in 0..self.prng.between(1, 4) {
             let op = self.draw();
             let last = op == Op::CloseSession;
@@ -147,7 +167,7 @@ impl SimClient {
                     path: format!("{TOP}/l-"),
                     data: self.data(),
                     flags: 3,
-                    perms: 31,
+                    acl: Acl::anyone(31),
                     with_stat: false,
                 };
                 out.extend(self.ask(late, history, now));
@@ -167,6 +187,9 @@ impl SimClient {
     }
 
     fn path(&mut self) -> String {
+        if self.auth && self.prng.chance(1, 4) {
+            return PRIVATE[self.prng.below(PRIVATE.len() as u64) as usize].to_owned();
+        }
         match self.prng.below(10) {
             0 => format!("{TOP}/e{}", self.prng.between(1, 4)),
             _ => PATHS[self.prng.below(PATHS.len() as u64) as usize].to_owned(),
@@ -196,7 +219,8 @@ impl SimClient {
             0..=44 => self.draw_write(),
             45..=52 => self.draw_multi(),
             53..=56 => Op::Sync { path: "/".into() },
-            57..=59 => Op::Ping,
+            57 | 58 => Op::Ping,
+            59 => self.draw_not_offered(),
             60 if self.prng.chance(1, 4) => Op::CloseSession,
             60..=62 => Op::AddWatch { path: self.path(), recursive: self.prng.chance(1, 2) },
             _ => self.draw_read(),
@@ -211,10 +235,11 @@ impl SimClient {
                 Some(path) => Op::Delete { path, version: -1 },
                 None => self.draw_create(),
             },
-            // READ and ADMIN always stay: nothing becomes hidden or final.
             11 => {
+                let path = self.path();
                 let perms = [31, 31, 17, 31 - 2, 31 - 4, 31 - 8][self.prng.below(6) as usize];
-                Op::SetAcl { path: self.path(), perms, version: self.version() }
+                let acl = self.acl(&path, perms);
+                Op::SetAcl { path, acl, version: self.version() }
             }
             _ => Op::SetData { path: self.path(), data: self.data(), version: self.version() },
         }
@@ -225,9 +250,13 @@ impl SimClient {
             0 => (format!("{TOP}/e{}", self.id), 1),
             1 => (format!("{TOP}/l-"), 3),
             2 => (format!("{TOP}/q/s-"), 2),
+            3 if self.auth => {
+                (PRIVATE[self.prng.between(1, 4) as usize].to_owned(), self.prng.below(2) as i32)
+            }
             _ => (self.path(), 0),
         };
-        Op::Create { path, data: self.data(), flags, perms: 31, with_stat: self.prng.chance(1, 2) }
+        let acl = self.acl(&path, 31);
+        Op::Create { path, data: self.data(), flags, acl, with_stat: self.prng.chance(1, 2) }
     }
 
     fn draw_multi(&mut self) -> Op {
@@ -244,7 +273,7 @@ impl SimClient {
     fn draw_read(&mut self) -> Op {
         let watch = self.prng.chance(1, 3);
         let path = self.path();
-        match self.prng.below(12) {
+        match self.prng.below(15) {
             0..=3 => Op::GetData { path, watch },
             4..=6 => Op::Exists { path, watch },
             7 | 8 => Op::GetChildren { path, watch, with_stat: self.prng.chance(1, 2) },
@@ -253,11 +282,68 @@ impl SimClient {
                 0 => Op::CountBelow { path },
                 _ => Op::GetAcl { path },
             },
+            11 | 12 => self.draw_about_watches(),
+            13 => Op::WhoAmI { address: format!("127.0.0.{}", self.id) },
             _ => Op::MultiRead(vec![
                 Op::GetData { path, watch: false },
                 Op::GetChildren { path: self.path(), watch: false, with_stat: false },
             ]),
         }
+    }
+
+    /// Anything below the private znode. Elsewhere `perms` for everybody, in which READ and ADMIN always are:
+    /// nothing becomes hidden or final.
+    fn acl(&mut self, path: &str, perms: i32) -> Acl {
+        if !path.starts_with("/p/") {
+            return Acl::anyone(perms);
+        }
+        let users = PROOFS.map(digest_id);
+        let first = self.prng.below(2) as usize;
+        let (one, other) = (&users[first], &users[1 - first]);
+        let owned = Acl::of(31, "digest", one);
+        let mine = Acl::of(31, "auth", "");
+        match self.prng.below(10) {
+            0 | 1 => owned,
+            2 => owned.and(Acl::anyone(1)),
+            3 | 4 => owned.and(Acl::anyone(self.prng.below(16) as i32)),
+            5 => owned.and(Acl::of(3, "digest", other)),
+            6 => mine.clone().and(Acl::anyone(1)).and(mine),
+            7 => mine,
+            8 => Acl::anyone(16).and(owned),
+            _ => Acl::anyone(31),
+        }
+    }
+
+    fn draw_auth(&mut self) -> Op {
+        let proof = PROOFS[self.prng.below(2) as usize];
+        let scheme = match self.prng.below(8) {
+            0 => "sasl",
+            1 => "ip",
+            _ => "digest",
+        };
+        if scheme == "digest" && !self.proofs.contains(&proof) {
+            self.proofs.push(proof);
+        }
+        Op::AddAuth { scheme: scheme.into(), proof: proof.into() }
+    }
+
+    /// Mostly about watches that there are.
+    fn draw_about_watches(&mut self) -> Op {
+        let mut path = self.path();
+        let watched = self.registered.paths();
+        if !watched.is_empty() && self.prng.chance(3, 4) {
+            path.clone_from(watched[self.prng.below(watched.len() as u64) as usize]);
+        }
+        let kind = WatcherType::ALL[self.prng.below(5) as usize];
+        match self.prng.below(2) {
+            0 => Op::CheckWatches { path, kind },
+            _ => Op::RemoveWatches { path, kind },
+        }
+    }
+
+    fn draw_not_offered(&mut self) -> Op {
+        let all = [NotOffered::Check, NotOffered::Container, NotOffered::Ttl, NotOffered::Reconfig];
+        Op::NotOffered { what: all[self.prng.below(4) as usize], path: self.path() }
     }
 
     /// Takes in bytes; says what is wrong with them, if anything. What it returns is to be sent at once.
@@ -302,13 +388,19 @@ impl SimClient {
         self.password = response.password;
         self.connected = true;
         history.arrived(self.id, Arrival::Connected);
+        let mut out = Vec::new();
+        for proof in self.proofs.clone() {
+            let op = Op::AddAuth { scheme: "digest".into(), proof: proof.into() };
+            out.extend(self.ask(op, history, now));
+        }
         if self.registered.is_empty() {
-            return Ok(Vec::new());
+            return Ok(out);
         }
         let watches = Registered { since: self.last_zxid, ..std::mem::take(&mut self.registered) };
         // One-shot ones come back as events or stay registered: known when the answer is there.
         self.registered = watches.clone();
-        Ok(self.ask(Op::SetWatches(watches), history, now))
+        out.extend(self.ask(Op::SetWatches(watches), history, now));
+        Ok(out)
     }
 
     fn forget(&mut self) {
@@ -322,7 +414,11 @@ impl SimClient {
 
     fn on_reply(&mut self, payload: &[u8], history: &mut History, now: u64) -> Result<(), String> {
         let mut reader = Reader::new(payload);
-        let header = ReplyHeader::read(&mut reader).map_err(|e| e.to_string())?;
+        let mut header = ReplyHeader::read(&mut reader).map_err(|e| e.to_string())?;
+        if header.xid == xid::AUTH && header.zxid == 0 {
+            // The one answer that does not say what the server has seen.
+            header.zxid = self.last_zxid;
+        }
         if header.xid == xid::NOTIFICATION {
             let event = WatcherEvent::read(&mut reader).map_err(|e| e.to_string())?;
             self.registered.heard(event.kind, event.path);

@@ -70,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) newcomer: Option<Newcomer>,
     /// The directories begin with Apache's `initialize`; else the voters must find each other new.
     pub(crate) initialised: bool,
+    /// Clients prove who they are, and some znodes are not for everybody.
+    pub(crate) auth: bool,
 }
 
 /// A server that is about to join: new, and named by its own list only.
@@ -128,6 +130,7 @@ impl Options {
             converted,
             newcomer: None,
             initialised: prng.chance(1, 2),
+            auth: prng.chance(1, 3),
         }
     }
 

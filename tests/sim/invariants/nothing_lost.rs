@@ -23,12 +23,11 @@ pub(crate) fn check(world: &mut World) -> Check {
 
 fn same(tree: &Tree, model: &crate::history::model::Model) -> Check {
     let mut count = 0;
-    for (path, data, perms, stat) in model.all() {
+    for (path, data, acl, stat) in model.all() {
         count += 1;
         let Some(znode) = tree.find(path) else { return Err(format!("{path} is missing")) };
-        let allowed = znode.acl().entries().fold(0, |all, entry| all | entry.perms);
-        if allowed != perms {
-            return Err(format!("{path} allows {allowed}, due is {perms}"));
+        if znode.acl() != acl.bytes().list() {
+            return Err(format!("{path} has the ACL {:?}, due is {acl:?}", znode.acl()));
         }
         if znode.data().unwrap_or_default() != data || znode.stat() != stat {
             return Err(format!("{path} is {:?}, due is {stat:?}", znode.stat()));

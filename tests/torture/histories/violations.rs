@@ -1,8 +1,9 @@
 //! The checkers see what is wrong: a good history is spoilt in one place, and the violation is named.
 
 use super::{witnesses, workloads};
-use crate::history::model::{Model, Place};
-use crate::history::{Arrival, History, Op, Outcome, Witness, linear, replay, watches};
+use crate::history::acl::Acl;
+use crate::history::model::{Model, NO_WATCHER, Place};
+use crate::history::{Arrival, History, Op, Outcome, WatcherType, Witness, linear, replay, watches};
 use std::collections::BTreeMap;
 use zkctl::ids::SessionId;
 use zkctl::wire::opcode::OpCode;
@@ -24,10 +25,10 @@ impl Stage {
         self.sequence.last().map_or(0, |w| w.zxid)
     }
 
-    fn commit(&mut self, session: i64, cxid: i32, kind: i32) -> Place {
+    fn commit(&mut self, session: i64, cxid: i32, kind: i32) -> Place<'static> {
         let (zxid, time) = (self.zxid() + 1, 1000 + self.time as i64);
         self.sequence.push(Witness { zxid, session, cxid, time, kind, err: 0 });
-        Place { zxid, time, session }
+        Place { zxid, time, session, who: &[] }
     }
 
     /// A request from asking to answer; returns its place.
@@ -40,13 +41,14 @@ impl Stage {
         let xid = *self.xids.entry(client).and_modify(|xid| *xid += 1).or_insert(1);
         self.time += 1;
         let place = self.history.invoke(client, session, xid, op.clone(), self.time);
+        let who = self.history.records[place].who.clone();
         let outcome = if op.is_write() {
             let at = self.commit(session, xid, OpCode::SetData.wire());
-            let outcome = self.model.write(&op, at);
+            let outcome = self.model.write(&op, Place { who: &who, ..at });
             self.sequence.last_mut().unwrap().err = outcome.error();
             outcome
         } else {
-            self.model.read(&op, session).unwrap_or(Outcome::Done)
+            self.model.read(&op, session, &who).unwrap_or(Outcome::Done)
         };
         self.time += 1;
         self.history.returned(place, self.time, self.zxid(), outcome);
@@ -71,7 +73,7 @@ impl Stage {
 }
 
 fn create(path: &str, flags: i32) -> Op {
-    Op::Create { path: path.into(), data: vec![1], flags, perms: 31, with_stat: false }
+    Op::Create { path: path.into(), data: vec![1], flags, acl: Acl::anyone(31), with_stat: false }
 }
 
 fn set(value: u8) -> Op {
@@ -178,6 +180,71 @@ fn an_event_told_twice_is_seen() {
     let at = arrivals.iter().position(|a| matches!(a, Arrival::Event { .. })).unwrap();
     arrivals.insert(at, arrivals[at].clone());
     is_named(good.stage.judge(), "Watches");
+}
+
+#[test]
+fn a_watch_that_fires_when_it_was_removed_is_seen() {
+    let mut good = good();
+    let kind = WatcherType::Data;
+    good.stage.does(2, get(true));
+    good.stage.does(2, Op::CheckWatches { path: "/r".into(), kind });
+    good.stage.does(2, Op::RemoveWatches { path: "/r".into(), kind });
+    good.stage.does(1, set(3));
+    good.stage.judge().unwrap();
+    let zxid = good.stage.zxid();
+    good.stage.history.arrived(2, Arrival::Event { kind: 3, path: "/r".into(), zxid });
+    is_named(good.stage.judge(), "Watches");
+}
+
+#[test]
+fn a_wrong_answer_about_watches_is_seen() {
+    let mut good = good();
+    let about = |kind| Op::RemoveWatches { path: "/r".into(), kind };
+    good.stage.does(2, get(true));
+    good.stage.does(2, about(WatcherType::Any));
+    let twice = good.stage.does(2, about(WatcherType::Data));
+    is_named(good.stage.judge(), "Watches");
+    good.stage.back(twice).outcome = Outcome::Failed(NO_WATCHER);
+    good.stage.judge().unwrap();
+}
+
+fn add_auth() -> Op {
+    Op::AddAuth { scheme: "digest".into(), proof: "ann:a".into() }
+}
+
+/// Client 1 alone may read, write and administer `/r`; client 2 watches it.
+fn hidden() -> Stage {
+    let mut stage = Stage::default();
+    stage.does(2, Op::Ping);
+    stage.does(1, add_auth());
+    stage.does(1, create("/r", 0));
+    stage.does(2, get(true));
+    stage.does(1, Op::SetAcl { path: "/r".into(), acl: Acl::of(31, "auth", ""), version: -1 });
+    stage
+}
+
+#[test]
+fn an_answer_that_no_identity_allows_is_seen() {
+    let mut stage = hidden();
+    let read = stage.does(1, get(false));
+    let refused = stage.does(2, get(false));
+    stage.judge().unwrap();
+    stage.back(refused).outcome = stage.back(read).outcome.clone();
+    is_named(stage.judge(), "ReadsAPrefix");
+}
+
+#[test]
+fn an_event_of_what_the_client_may_not_read_is_seen() {
+    let mut stage = hidden();
+    stage.does(1, set(3));
+    stage.does(2, Op::Ping);
+    stage.judge().unwrap();
+    let mut told = stage.history.clone();
+    let zxid = stage.zxid();
+    told.arrivals.get_mut(&2).unwrap().pop();
+    told.arrived(2, Arrival::Event { kind: 3, path: "/r".into(), zxid });
+    stage.history = told;
+    is_named(stage.judge(), "Watches");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! are then left, so that each has a history that the black-box search can take in.
 
 use super::recorder::Recorder;
+use crate::history::acl::Acl;
 use crate::history::{History, Op, Outcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(crate) struct Worker {
 
 fn create(path: String, data: Vec<u8>, flags: i32) -> Op {
     let with_stat = data.last().is_some_and(|b| b % 2 == 1);
-    Op::Create { path, data, flags, perms: 31, with_stat }
+    Op::Create { path, data, flags, acl: Acl::anyone(31), with_stat }
 }
 
 pub(crate) fn account(n: u64) -> String {
