@@ -34,9 +34,9 @@ impl Invariant for QuorumDurability {
 
     fn check(&mut self, seen: &Seen<'_>) -> Check {
         let zab = seen.server.zab();
-        // Who has lost what it acknowledged acknowledges nothing until it is whole again; what it said before may
-        // still be on its way.
-        if zab.trust() != Trust::Lost {
+        // Who has lost what it acknowledged, or was wiped, acknowledges nothing until it is whole again; what it said
+        // before may still be on its way.
+        if zab.trust() == Trust::Trusted {
             let durable = seen.cutting.map_or(zab.durable(), |to| zab.durable().min(to));
             self.durable.insert(seen.sid, durable);
         }
