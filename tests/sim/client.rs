@@ -19,7 +19,7 @@ use zkctl::wire::reply::{ReplyHeader, WatcherEvent};
 const TOP: &str = "/w";
 const PATHS: [&str; 7] = ["/w", "/w/a", "/w/b", "/w/c", "/w/a/x", "/w/a/y", "/w/q"];
 /// Below the first of these ACLs are anything: nothing else may depend on their being read or removed.
-const PRIVATE: [&str; 5] = ["/p", "/p/a", "/p/b", "/p/a/x", "/p/b/x"];
+const PRIVATE: [&str; 5] = ["/p", "/p/a", "/p/a", "/p/b", "/p/a/x"];
 /// Users and their passwords.
 const PROOFS: [&str; 2] = ["ann:a", "bob:b"];
 
@@ -187,7 +187,7 @@ impl SimClient {
     }
 
     fn path(&mut self) -> String {
-        if self.auth && self.prng.chance(1, 4) {
+        if self.auth && self.prng.chance(1, 3) {
             return PRIVATE[self.prng.below(PRIVATE.len() as u64) as usize].to_owned();
         }
         match self.prng.below(10) {
@@ -250,7 +250,8 @@ impl SimClient {
             0 => (format!("{TOP}/e{}", self.id), 1),
             1 => (format!("{TOP}/l-"), 3),
             2 => (format!("{TOP}/q/s-"), 2),
-            3 if self.auth => {
+            3 if self.auth => (PRIVATE[0].to_owned(), 0),
+            4 if self.auth => {
                 (PRIVATE[self.prng.between(1, 4) as usize].to_owned(), self.prng.below(2) as i32)
             }
             _ => (self.path(), 0),
@@ -302,14 +303,14 @@ impl SimClient {
         let (one, other) = (&users[first], &users[1 - first]);
         let owned = Acl::of(31, "digest", one);
         let mine = Acl::of(31, "auth", "");
-        match self.prng.below(10) {
-            0 | 1 => owned,
-            2 => owned.and(Acl::anyone(1)),
-            3 | 4 => owned.and(Acl::anyone(self.prng.below(16) as i32)),
-            5 => owned.and(Acl::of(3, "digest", other)),
-            6 => mine.clone().and(Acl::anyone(1)).and(mine),
-            7 => mine,
-            8 => Acl::anyone(16).and(owned),
+        match self.prng.below(11) {
+            0..=2 => owned,
+            3 => owned.and(Acl::anyone(1)),
+            4 | 5 => owned.and(Acl::anyone(self.prng.below(16) as i32)),
+            6 => owned.and(Acl::of(3, "digest", other)),
+            7 => mine.clone().and(Acl::anyone(1)).and(mine),
+            8 => mine,
+            9 => Acl::anyone(16).and(owned),
             _ => Acl::anyone(31),
         }
     }
