@@ -51,6 +51,9 @@ pub(crate) struct SimClient {
     reads_only: bool,
     /// It asks for what is not for everybody, too.
     auth: bool,
+    /// It asked for an identity that nobody can prove: the server closes the connection, and as in the original
+    /// that is no sign of life.
+    turned_away: bool,
     /// What it shows on every new connection.
     proofs: Vec<&'static str>,
     pub(crate) operations: u64,
@@ -84,6 +87,7 @@ impl SimClient {
             big: options.big,
             reads_only,
             auth: options.auth,
+            turned_away: false,
             proofs: (0..2).filter(|nth| held >> nth & 1 == 1).map(|nth| PROOFS[nth]).collect(),
             operations: 0,
             expiries: 0,
@@ -94,6 +98,7 @@ impl SimClient {
     /// What it says first on a new connection.
     pub(crate) fn hello(&mut self) -> Vec<u8> {
         self.connected = false;
+        self.turned_away = false;
         self.inbound.clear();
         let (session, password) = self.credentials();
         let request = ConnectRequest {
@@ -132,8 +137,9 @@ impl SimClient {
         self.timeout_ms as u64
     }
 
+    /// Whether what it says now keeps its session alive.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected
+        self.connected && !self.turned_away
     }
 
     /// The connection is gone: what was under way has an unknown fate.
@@ -322,6 +328,7 @@ impl SimClient {
             1 => "ip",
             _ => "digest",
         };
+        self.turned_away = scheme == "sasl";
         if scheme == "digest" && !self.proofs.contains(&proof) {
             self.proofs.push(proof);
         }
