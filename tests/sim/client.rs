@@ -19,7 +19,7 @@ use zkctl::wire::reply::{ReplyHeader, WatcherEvent};
 const TOP: &str = "/w";
 const PATHS: [&str; 7] = ["/w", "/w/a", "/w/b", "/w/c", "/w/a/x", "/w/a/y", "/w/q"];
 /// Below the first of these ACLs are anything: nothing else may depend on their being read or removed.
-const PRIVATE: [&str; 5] = ["/p", "/p/a", "/p/b", "/p/a/x", "/p/b/x"];
+const PRIVATE: [&str; 5] = ["/p", "/p/a", "/p/a", "/p/b", "/p/a/x"];
 /// Users and their passwords.
 const PROOFS: [&str; 2] = ["ann:a", "bob:b"];
 
@@ -51,6 +51,9 @@ pub(crate) struct SimClient {
     reads_only: bool,
     /// It asks for what is not for everybody, too.
     auth: bool,
+    /// It asked for an identity that nobody can prove: the server closes the connection, and as in the original
+    /// that is no sign of life.
+    turned_away: bool,
     /// What it shows on every new connection.
     proofs: Vec<&'static str>,
     pub(crate) operations: u64,
@@ -84,6 +87,7 @@ impl SimClient {
             big: options.big,
             reads_only,
             auth: options.auth,
+            turned_away: false,
             proofs: (0..2).filter(|nth| held >> nth & 1 == 1).map(|nth| PROOFS[nth]).collect(),
             operations: 0,
             expiries: 0,
@@ -94,6 +98,7 @@ impl SimClient {
     /// What it says first on a new connection.
     pub(crate) fn hello(&mut self) -> Vec<u8> {
         self.connected = false;
+        self.turned_away = false;
         self.inbound.clear();
         let (session, password) = self.credentials();
         let request = ConnectRequest {
@@ -132,8 +137,9 @@ impl SimClient {
         self.timeout_ms as u64
     }
 
+    /// Whether what it says now keeps its session alive.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected
+        self.connected && !self.turned_away
     }
 
     /// The connection is gone: what was under way has an unknown fate.
@@ -187,7 +193,7 @@ impl SimClient {
     }
 
     fn path(&mut self) -> String {
-        if self.auth && self.prng.chance(1, 4) {
+        if self.auth && self.prng.chance(1, 3) {
             return PRIVATE[self.prng.below(PRIVATE.len() as u64) as usize].to_owned();
         }
         match self.prng.below(10) {
@@ -250,7 +256,8 @@ impl SimClient {
             0 => (format!("{TOP}/e{}", self.id), 1),
             1 => (format!("{TOP}/l-"), 3),
             2 => (format!("{TOP}/q/s-"), 2),
-            3 if self.auth => {
+            3 if self.auth => (PRIVATE[0].to_owned(), 0),
+            4 if self.auth => {
                 (PRIVATE[self.prng.between(1, 4) as usize].to_owned(), self.prng.below(2) as i32)
             }
             _ => (self.path(), 0),
@@ -302,14 +309,14 @@ impl SimClient {
         let (one, other) = (&users[first], &users[1 - first]);
         let owned = Acl::of(31, "digest", one);
         let mine = Acl::of(31, "auth", "");
-        match self.prng.below(10) {
-            0 | 1 => owned,
-            2 => owned.and(Acl::anyone(1)),
-            3 | 4 => owned.and(Acl::anyone(self.prng.below(16) as i32)),
-            5 => owned.and(Acl::of(3, "digest", other)),
-            6 => mine.clone().and(Acl::anyone(1)).and(mine),
-            7 => mine,
-            8 => Acl::anyone(16).and(owned),
+        match self.prng.below(11) {
+            0..=2 => owned,
+            3 => owned.and(Acl::anyone(1)),
+            4 | 5 => owned.and(Acl::anyone(self.prng.below(16) as i32)),
+            6 => owned.and(Acl::of(3, "digest", other)),
+            7 => mine.clone().and(Acl::anyone(1)).and(mine),
+            8 => mine,
+            9 => Acl::anyone(16).and(owned),
             _ => Acl::anyone(31),
         }
     }
@@ -321,6 +328,7 @@ impl SimClient {
             1 => "ip",
             _ => "digest",
         };
+        self.turned_away = scheme == "sasl";
         if scheme == "digest" && !self.proofs.contains(&proof) {
             self.proofs.push(proof);
         }
