@@ -149,6 +149,8 @@ mutants! {
     RecoveredNotSynced = "recovered_not_synced" from "Zab, durable credentials; ZOOKEEPER-790",
     /// Logs without any snapshot that can be read begin an empty tree.
     EmptyTreeWithLogs = "empty_tree_with_logs" from "ZOOKEEPER-2325, -3644, -3056",
+    /// Behind an empty snapshot a log may begin anywhere.
+    MissingBeginningIgnored = "missing_beginning_ignored" from "zkctl, found by the simulator",
     /// Txns that failed are not replayed, so that the end of the log is not where it was.
     ErrorTxnNotReplayed = "error_txn_not_replayed" from "ZOOKEEPER-2845",
     /// A log that is read back in a running server sweeps away what the other lane is writing.
@@ -193,6 +195,10 @@ mutants! {
     OneShotFiresTwice = "one_shot_fires_twice" from "watches, at most once",
     /// A child watch does not hear of a child's end.
     ChildWatchMissesDelete = "child_watch_misses_delete" from "ZOOKEEPER-3145",
+    /// A watch that was removed is still there.
+    RemovedWatchStays = "removed_watch_stays" from "removeWatches",
+    /// setWatches tells of changes of znodes that the client may not READ.
+    HiddenChangeTold = "hidden_change_told" from "CVE-2024-23944",
     /// setWatches does not look at what has changed while the client was away.
     SetWatchesMissesChange = "set_watches_misses_change" from "ZOOKEEPER-3144, -3249",
 }

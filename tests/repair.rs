@@ -663,28 +663,35 @@ fn a_lost_data_directory_is_no_first_start() {
     assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
 }
 
-/// A log that ends earlier than the history would be voted with.
+/// A log that ends earlier than the history would be voted with. What is read back is left alone, and another way is
+/// found; what is in memory was cut already.
 #[test]
 fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
     let cut = |after, rest| Batch { lane: Lane::Log, id: 1, ops: vec![DiskOp::CutBehind { after, rest }] };
-    let make = || BadSector { disk: ordinary(), file: FileRef::log("log.10000000b"), at: 512 };
+    let bad = |at| BadSector { disk: ordinary(), file: FileRef::log("log.10000000b"), at };
+    let make = || bad(256);
     let mut disk = make();
     let before = contents(&mut disk.disk);
-    let result = storage::execute(&mut disk, cut(z(1, 20), Rest::ReadBack)).result;
-    assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
-    assert_eq!(contents(&mut disk.disk), before, "nothing is changed");
+    for after in [z(1, 20), z(1, 31)] {
+        let result = storage::execute(&mut disk, cut(after, Rest::History)).result;
+        assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
+        assert!(storage::execute(&mut disk, cut(after, Rest::ReadBack)).result.is_ok());
+        assert!(contents(&mut disk.disk) == before, "nothing is changed");
+    }
     assert!(
         storage::execute(&mut make(), cut(z(1, 20), Rest::Replaced)).result.is_ok(),
         "a snapshot replaces it"
     );
-    let mut disk = make();
-    assert!(
-        storage::execute(&mut disk, cut(z(1, 11), Rest::ReadBack)).result.is_ok(),
-        "what stays can be read"
-    );
-    // Whoever cuts has removed the mark of what was durable.
-    disk.remove(&FileRef::log("zkctl.durable")).unwrap();
-    assert_eq!(recover(&mut disk.disk, &OPTIONS).unwrap().zab.last, z(1, 11));
+    // What stays can be read: in front of the damage, and up to it.
+    for (at, after) in [(256, z(1, 11)), (512, z(1, 20))] {
+        for rest in [Rest::ReadBack, Rest::History] {
+            let mut disk = bad(at);
+            assert!(storage::execute(&mut disk, cut(after, rest)).result.is_ok(), "{after}, {rest:?}");
+            // Whoever cuts has removed the mark of what was durable.
+            disk.remove(&FileRef::log("zkctl.durable")).unwrap();
+            assert_eq!(recover(&mut disk.disk, &OPTIONS).unwrap().zab.last, after);
+        }
+    }
 }
 
 /// Runs a cut that is to be read back.
@@ -715,6 +722,14 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 30));
     let bound = read_all(&mut disk, &FileRef::data("zkctl.received")).unwrap();
     assert_eq!(bound, Some(received(Zxid::ZERO)), "whether a leader sent that one is not known");
+    // Nor can a snapshot that is not whole lead anywhere.
+    let mut rotten = ordinary();
+    put(&mut rotten, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
+    put(&mut rotten, &FileRef::data("zkctl.received"), &received(z(2, 9)));
+    flip(&mut rotten, &FileRef::data(storage::snapshot_name(Zxid::ZERO)), 40);
+    let before = contents(&mut rotten);
+    cut(&mut rotten, z(1, 30));
+    assert_eq!(contents(&mut rotten), before);
     // A server that was wiped has nothing in front of it.
     let mut wiped = stopped(&[vec![z(2, 10)]]);
     wiped.remove(&FileRef::data(storage::snapshot_name(Zxid::ZERO))).unwrap();

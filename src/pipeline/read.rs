@@ -256,8 +256,8 @@ impl Reads<'_> {
         for (which, (paths, mode)) in lists.into_iter().enumerate() {
             for path in paths.iter() {
                 let node = self.tree.find(path);
-                let hidden =
-                    node.is_some_and(|n| !self.rules.allows(n.acl(), perms::READ, request.identities));
+                let may_read = |n: Znode<'_>| self.rules.allows(n.acl(), perms::READ, request.identities);
+                let hidden = node.is_some_and(|n| !may_read(n)) && !mutants::on(Mutant::HiddenChangeTold);
                 let event = match (which, node.map(Znode::stored)) {
                     (0 | 2, None) => Some(EventKind::Deleted),
                     (0, Some(stat)) if stat.mzxid > since => Some(EventKind::DataChanged),

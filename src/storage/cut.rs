@@ -8,29 +8,29 @@ use super::disk::{Dir, Disk, DiskError, FileRef, Rest};
 use super::log_reader::LogReader;
 use super::names;
 use super::received;
-use super::recovery::RecoveryError;
+use super::recovery::{self, RecoveryError};
 use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
 /// Drops every snapshot and every record behind `after`. Changes nothing when the rest is to be read back and does
-/// not reach `after`: in front of a snapshot that a leader sent lies a hole, and a history that ends before it may
-/// be shorter than what was acknowledged.
+/// not lead up to `after`: in front of a snapshot that a leader sent lies a hole, and a history that ends before it
+/// may be shorter than what was acknowledged.
 ///
 /// # Errors
-/// `Corrupt`, with nothing changed, when what must stay cannot be read up to there.
+/// `Corrupt`, with nothing changed, when what is in memory has been cut and the log does not hold it.
 pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid, rest: Rest) -> Result<(), DiskError> {
+    if rest == Rest::ReadBack && !recovery::leads_to(disk, after)? {
+        return Ok(());
+    }
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let kept = match logs.iter().rev().find(|z| **z <= after) {
         Some(holder) => Some(end_of_kept(disk, *holder, after, rest)?),
         None => None,
     };
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
-    let never_had_one = after == Zxid::ZERO && snapshots.is_empty();
     let holds = snapshots.contains(&after) || kept.as_ref().is_some_and(|kept| kept.reaches);
-    match rest {
-        Rest::ReadBack if !holds && !never_had_one => return Ok(()),
-        Rest::History if !holds && !never_had_one => return Err(not_held(after, kept)),
-        _ => {}
+    if rest == Rest::History && !holds {
+        return Err(not_held(after, kept));
     }
     received::cut_behind(disk, after, &snapshots)?;
     let stays = |z: Zxid| z <= after || mutants::on(Mutant::TruncKeepsNewerSnapshot);
@@ -83,7 +83,8 @@ fn end_of_kept(disk: &mut dyn Disk, holder: Zxid, after: Zxid, rest: Rest) -> Re
         }
     }
     // Torn tails are cut at start: in a running server damage is damage.
-    if let Some(why) = reader.end().and_then(|end| end.damage.clone()).filter(|_| rest != Rest::Replaced) {
+    let damage = reader.end().and_then(|end| end.damage.clone());
+    if let Some(why) = damage.filter(|_| rest == Rest::History && !reaches) {
         return Err(RecoveryError::Corrupt { file: file.name, offset: keep, why, durable: keep }.into());
     }
     Ok(Kept { file, len: keep, reaches })

@@ -345,6 +345,36 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     })
 }
 
+/// Whether a snapshot and the log behind it lead up to a zxid without a hole.
+pub(super) fn leads_to(disk: &mut dyn Disk, to: Zxid) -> Result<bool, DiskError> {
+    let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    let bound = received::last(disk)?.filter(|bound| *bound <= to).unwrap_or_default();
+    let mut last = None;
+    for zxid in snapshots.into_iter().rev().filter(|z| bound <= *z && *z <= to) {
+        let is_whole = match load(disk, zxid, TreeOptions::default()) {
+            Err(DiskError::Unreadable { .. }) => false,
+            loaded => loaded?.is_ok(),
+        };
+        if is_whole {
+            last = Some(zxid);
+            break;
+        }
+    }
+    let Some(mut last) = last else { return Ok(false) };
+    let logs = names::all(&disk.list(Dir::Log)?, "log");
+    let begin = logs.partition_point(|first| *first <= last).saturating_sub(1);
+    for first in logs.into_iter().skip(begin).filter(|first| *first <= to) {
+        let mut reader = LogReader::open(disk, FileRef::log(names::log_name(first)))?;
+        while let Some(record) = reader.next(disk)?.filter(|record| record.zxid <= to) {
+            if record.zxid > last && !History::follows(last, record.zxid) {
+                return Ok(false);
+            }
+            last = last.max(record.zxid);
+        }
+    }
+    Ok(last == to)
+}
+
 /// What was read may so far be in the page cache only, if the process was killed before its sync:
 /// it will be voted with and acknowledged, so it must survive a power cut from now on.
 fn make_durable(disk: &mut dyn Disk, logs: &[Zxid]) -> Result<(), DiskError> {
@@ -634,8 +664,11 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
     // What lies at or below the snapshot is not applied, so holes there (left by a SNAP) do not
     // matter; the first record behind it must follow the snapshot, each later one its predecessor.
     let after = replay.last.unwrap_or_default().max(from);
-    let continues =
-        if zxid <= from { replay.last.is_none_or(|last| zxid > last) } else { History::follows(after, zxid) };
+    let begins = after == Zxid::ZERO && mutants::on(Mutant::MissingBeginningIgnored);
+    let continues = match zxid <= from {
+        true => replay.last.is_none_or(|last| zxid > last),
+        false => History::follows(after, zxid) || begins,
+    };
     if !continues {
         return Err(RecoveryError::Gap { file: file.to_owned(), after, got: zxid });
     }
@@ -666,7 +699,7 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
 fn read_epoch(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, DiskError> {
     let Some(bytes) = read_small(disk, &FileRef::data(name))? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
-    // As Apache reads it: one line, of digits. A blank is no digit: in 10 it would make epoch 1.
+    // As Apache writes it, or somebody by hand: one line, of digits. A blank is none: in 10 it would make epoch 1.
     let line = text.lines().next().filter(|line| line.bytes().all(|b| b.is_ascii_digit()));
     match line.and_then(|line| line.parse::<u32>().ok()) {
         Some(epoch) => Ok(Some(Epoch(epoch))),

@@ -349,6 +349,9 @@ impl WatchTable {
     pub fn remove(&mut self, conn: ConnId, path: &str, kind: WatcherType) -> bool {
         let Some(index) = self.find(path) else { return false };
         let (data, child) = kind.modes();
+        if mutants::on(Mutant::RemovedWatchStays) {
+            return self.contains(conn, path, kind);
+        }
         self.take(index, conn, data, child)
     }
 

@@ -251,8 +251,8 @@ impl Learner {
         self.leader_is_zkctl = zkctl;
         // An observer's promise was made when it was a voter. It binds its acknowledgements, and it makes none; with
         // nobody to step down for it, it would stay outside until the others come to that epoch.
-        let promised =
-            if ctx.shared.is_voter() { ctx.shared.accepted_epoch } else { ctx.shared.current_epoch };
+        let entered = ctx.shared.current_epoch.max(ctx.shared.history.last().epoch());
+        let promised = if ctx.shared.is_voter() { ctx.shared.accepted_epoch } else { entered };
         if epoch < promised {
             return Verdict::look(format!(
                 "leader {} proposes epoch {epoch}, below the promised {promised}",
@@ -272,14 +272,17 @@ impl Learner {
 
     fn ack_epoch(&mut self, ctx: &mut Ctx<'_>, link: LinkId, current_epoch: Option<Epoch>) {
         assert_eq!(ctx.shared.durable, ctx.shared.history.last(), "an ACKEPOCH states durable facts");
-        let wants_all = ctx.shared.trust != Trust::Trusted || ctx.shared.uncuttable == Some(self.epoch);
+        let uncuttable = ctx.shared.uncuttable.is_some_and(|(epoch, _)| epoch == self.epoch);
+        let wants_all = ctx.shared.trust != Trust::Trusted || uncuttable;
         let last = (!wants_all).then_some(ctx.shared.durable);
         self.stage = Stage::Promised;
         ctx.send(link, Message::AckEpoch { last, current_epoch });
     }
 
     fn on_trunc(&mut self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
-        let in_memory = ctx.shared.history.truncate(to);
+        // A point that is not ours to cut at is looked for in the files, which are left alone without it.
+        let held = ctx.shared.history.at_or_before(to) == Some(to);
+        let in_memory = held && ctx.shared.history.truncate(to);
         let left = if in_memory { ctx.shared.history.last() } else { to };
         let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to: left, reload: !in_memory });
         ctx.out.push(Action::Truncate { ticket, to, reload: !in_memory });
@@ -292,15 +295,15 @@ impl Learner {
         self.check_truncated(ctx, to)
     }
 
-    /// Our files cannot be cut where the leader wants it: a snapshot that another leader sent goes further, and
-    /// nothing leads up to that point. They were left alone, since what came before it may be less than what we
+    /// Our files cannot be cut where the leader wants it: nothing leads up to that point, as in front of a snapshot
+    /// that another leader sent. They were left alone, since what they hold before it may be less than what we
     /// have acknowledged; we join again and ask this leader for all of its tree.
     fn check_truncated(&self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
         let last = ctx.shared.history.last();
         if last == to {
             return Verdict::Stay;
         }
-        ctx.shared.uncuttable = Some(self.epoch);
+        ctx.shared.uncuttable = Some((self.epoch, to));
         Verdict::look(format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot"))
     }
 
@@ -332,8 +335,8 @@ impl Learner {
         ctx.shared.history.restart_at(zxid);
         self.committed = zxid;
         self.snapshot = zxid;
-        if ctx.shared.uncuttable == Some(self.epoch) {
-            // Between this snapshot and what the leader sends behind it lies some of what we have acknowledged.
+        if ctx.shared.uncuttable.is_some_and(|(epoch, to)| epoch == self.epoch && zxid < to) {
+            // What we have acknowledged may reach that point, and the leader has yet to send what leads there.
             ctx.shared.trust = Trust::Lost;
         }
         let ticket = ctx.shared.wait(ctx.now, Wait::Install(zxid));

@@ -112,8 +112,8 @@ pub(super) struct Shared {
     /// Everything accepted up to here is on disk.
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
-    /// The leader of this epoch wants a cut that our files do not allow: it has to send its whole tree.
-    pub(super) uncuttable: Option<Epoch>,
+    /// The leader of this epoch wants us to cut here, and our files do not lead there: it has to send its tree.
+    pub(super) uncuttable: Option<(Epoch, Zxid)>,
     pub(super) waits: VecDeque<Pending>,
     /// Of our disk, as far as we know.
     pub(super) room: Room,

@@ -28,16 +28,22 @@ pub fn plan(learner: Option<Zxid>, history: &History, committed: Zxid) -> SyncPl
         if mutants::on(Mutant::AheadLearnerGetsDiff) {
             return SyncPlan::Diff(committed);
         }
-        return SyncPlan::Trunc(committed);
+        return trunc(committed);
     }
     let Some(before) = history.at_or_before(learner.min(committed)) else { return SyncPlan::Snap };
     if before == learner || bare_epoch || mutants::on(Mutant::DivergedLearnerGetsDiff) {
         SyncPlan::Diff(before)
     } else if before.epoch() == learner.epoch() {
-        SyncPlan::Trunc(before)
+        trunc(before)
     } else {
         SyncPlan::Snap
     }
+}
+
+/// No log holds a record of counter 0, which Apache's leaders give to their snapshots: nobody could cut there, and
+/// Apache's learners would keep the record behind it.
+fn trunc(to: Zxid) -> SyncPlan {
+    if to.counter() == 0 { SyncPlan::Snap } else { SyncPlan::Trunc(to) }
 }
 
 #[cfg(test)]
@@ -79,6 +85,14 @@ mod tests {
     #[test]
     fn a_later_bare_epoch_is_a_diff() {
         assert_eq!(plan(Some(z(4, 0)), &history(), z(3, 2)), SyncPlan::Diff(z(3, 2)));
+    }
+
+    #[test]
+    fn nobody_is_cut_at_a_counter_of_0() {
+        for end in [z(3, 0), Zxid::ZERO] {
+            let bare = History::recovered(end, Vec::new());
+            assert_eq!(plan(Some(z(3, 1)), &bare, end), SyncPlan::Snap, "{end}");
+        }
     }
 
     #[test]

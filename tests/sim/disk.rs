@@ -358,7 +358,7 @@ impl SimDisk {
             0 => {
                 let names: Vec<String> = self.dirs[&Dir::Log].now.keys().cloned().collect();
                 names.iter().for_each(|name| self.vanish(&FileRef::log(name)));
-                return Some(names.join(", "));
+                return (!names.is_empty()).then(|| names.join(", "));
             }
             1..=3 => self.one_segment(prng).map(FileRef::log)?,
             4 | 5 => self.one_snapshot(prng).map(FileRef::data)?,

@@ -49,10 +49,10 @@ fn one(seed: u64, totals: &Mutex<Totals>) {
     }
 }
 
-/// A run that finds more violations than this ends early.
+/// A run that has found so many violations ends early.
 const VIOLATIONS_MAX: usize = 20;
 
-/// Runs the seeds; panics with the story of the smallest that fails, when all have run.
+/// Runs the seeds; panics with the story of the smallest that failed, at the end.
 pub(crate) fn range(from: u64, to: u64) {
     // Now, while the sources are what this program was built of.
     let src = ledger::src_hash();

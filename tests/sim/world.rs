@@ -717,7 +717,14 @@ impl World {
             let record = &self.history.records[*place];
             if let Some(back) = record.returned.as_ref().filter(|_| record.op.is_write()) {
                 self.acknowledged = self.acknowledged.max(back.zxid);
-                self.refused += u64::from(back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0));
+                if back.outcome == Outcome::Failed(ErrorCode::OPERATIONTIMEOUT.0) {
+                    self.refused += 1;
+                    if self.options.fill_every == 0 {
+                        return Err(format!(
+                            "Liveness: client {id} is refused a write, and all disks have room"
+                        ));
+                    }
+                }
             }
         }
         if !more.is_empty() {

@@ -74,7 +74,13 @@ impl Disk {
             Write::CurrentEpoch(epoch) => self.current_epoch = epoch,
             // Nothing leads up to a point in front of the snapshot.
             Write::Truncate { to, reload: true } if self.snapshot.last().is_some_and(|p| p.zxid > to) => {}
-            Write::Truncate { to, .. } => self.log.retain(|p| p.zxid <= to),
+            Write::Truncate { to, reload } => {
+                let holds = to == Zxid::ZERO || self.has(to);
+                assert!(holds || reload, "memory is cut at {to}, which the disk does not hold");
+                if holds {
+                    self.log.retain(|p| p.zxid <= to);
+                }
+            }
             Write::Install { tree, untrusted, .. } => {
                 self.snapshot = tree;
                 self.log.clear();

@@ -147,3 +147,42 @@ fn an_observer_that_promised_a_later_epoch_is_not_shut_out() {
     z.leads(ZK3, 2);
     z.epochs(ZK4, 5, 2);
 }
+
+/// The leader may still list it as a voter: it says itself that it is none, and nobody steps down for it.
+#[test]
+fn nobody_steps_down_for_who_has_become_an_observer() {
+    let voters = Members::voters(&[ZK1, ZK2, ZK3, ZK4]);
+    let mut z = Script::new(&voters);
+    z.lists(ZK4, &members());
+    z.holds(ZK4, 1, "1:1");
+    z.promised(ZK4, 5);
+    for sid in [ZK1, ZK2, ZK3] {
+        z.holds(sid, 1, "1:1");
+        z.start(sid);
+    }
+    z.settle();
+    z.leads(ZK3, 2);
+    z.start(ZK4);
+    z.run();
+    z.observes(ZK4, ZK3);
+    z.leads(ZK3, 2);
+}
+
+/// What it entered it does not leave for less: its log may hold what it acknowledged there.
+#[test]
+fn an_observer_does_not_follow_an_epoch_below_its_log_s() {
+    let mut z = Script::new(&members());
+    z.holds(ZK4, 1, "1:1 5:1");
+    z.promised(ZK4, 5);
+    for sid in [ZK1, ZK2, ZK3] {
+        z.holds(sid, 1, "1:1");
+        z.start(sid);
+    }
+    z.settle();
+    z.start(ZK4);
+    z.votes();
+    z.says(ZK4, ZK3, "OBSERVERINFO 5");
+    z.says(ZK3, ZK4, "LEADERINFO 2");
+    z.looks(ZK4);
+    z.keeps(ZK4, "1:1 5:1");
+}
