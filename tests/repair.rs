@@ -694,6 +694,24 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
     }
 }
 
+/// A server that ended between a received snapshot's name and its bound, or was Apache's: the bound is made up when it
+/// starts, so that nothing older stands in when the snapshot is removed. (Seed 9000699 of the simulator, DurableMemory.)
+#[test]
+fn a_snapshot_that_no_log_leads_to_is_a_bound() {
+    let mut disk = ordinary();
+    recover(&mut disk, &OPTIONS).unwrap();
+    assert_eq!(
+        read_all(&mut disk, &FileRef::data("zkctl.received")).unwrap(),
+        None,
+        "its own snapshot is none"
+    );
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(2, 9));
+    disk.remove(&FileRef::data(storage::snapshot_name(z(2, 9)))).unwrap();
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+    assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
+}
+
 /// Runs a cut that is to be read back.
 fn cut(disk: &mut SimDisk, after: Zxid) {
     let ops = vec![DiskOp::CutBehind { after, rest: Rest::ReadBack }];

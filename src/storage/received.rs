@@ -26,6 +26,15 @@ pub(super) fn remember(zxid: Zxid) -> DiskOp {
     DiskOp::Replace { file: FileRef::data(names::RECEIVED), bytes: encode(zxid).into() }
 }
 
+/// Writes it down when a database is read back whose newest snapshot's txn is in no log: a leader sent it, and the
+/// server ended before `remember`, or was Apache's.
+pub(super) fn notice(disk: &mut dyn Disk, zxid: Zxid) -> Result<(), DiskError> {
+    if last(disk)?.is_some_and(|known| known >= zxid) {
+        return Ok(());
+    }
+    replace(disk, &FileRef::data(names::RECEIVED), &encode(zxid))
+}
+
 /// The zxid; `None` when there is none, or it cannot be read.
 pub(super) fn last(disk: &mut dyn Disk) -> Result<Option<Zxid>, DiskError> {
     let bytes = read_small(disk, &FileRef::data(names::RECEIVED))?;

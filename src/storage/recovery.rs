@@ -259,6 +259,8 @@ struct Replay {
     window: Window,
     last: Option<Zxid>,
     replayed: u64,
+    /// The log holds the txn with which the snapshot ends.
+    bridged: bool,
     notes: Vec<String>,
     /// Snapshots behind the one that was loaded, oldest last: they cannot be read.
     damaged: Vec<Zxid>,
@@ -320,10 +322,14 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     let Newest { tree, sessions, damaged } = load_newest(disk, options, !logs.is_empty(), &mut notes)?;
     let from = tree.last_zxid();
     let window = Window::default();
-    let mut replay = Replay { tree, sessions, window, last: None, replayed: 0, notes, damaged };
+    let mut replay =
+        Replay { tree, sessions, window, last: None, replayed: 0, bridged: false, notes, damaged };
     let Marks { durable, begun } = Marks::read(disk, logs.last().copied(), trust)?;
     let segment = replay_logs(disk, &logs, from, (durable, begun.as_deref()), &mut replay)?;
     replay.pass_damaged(None)?;
+    if !replay.bridged && from != Zxid::ZERO {
+        received::notice(disk, from)?;
+    }
     make_durable(disk, &logs)?;
     match replay.tree.unresolved_acls() {
         0 => {}
@@ -682,6 +688,7 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
         replay.window = Window::default();
     }
     replay.last = Some(zxid);
+    replay.bridged |= zxid == from;
     if zxid > from {
         replay.pass_damaged(Some(zxid))?;
         let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
@@ -763,6 +770,7 @@ mod tests {
             window: Window::default(),
             last: None,
             replayed: 0,
+            bridged: false,
             notes: Vec::new(),
             damaged: damaged.to_vec(),
         };

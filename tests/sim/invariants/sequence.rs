@@ -8,7 +8,7 @@
 use super::{Check, Invariant, Seen};
 use crate::history::Witness;
 use std::collections::BTreeMap;
-use zkctl::zab::Proposal;
+use zkctl::zab::{Proposal, Service};
 use zkctl::zxid::{Epoch, Zxid};
 
 struct Known {
@@ -135,9 +135,11 @@ impl Invariant for Sequence {
                 before = proposal.zxid;
             }
             cursor.delivered = history.delivered();
-            if self.known.contains_key(&cursor.delivered) {
-                self.newest = self.newest.max(cursor.delivered);
-            }
+        }
+        // What recovery brought back and a server serves is decided, be anything delivered behind it or not.
+        let serves = seen.server.service() != Service::Down;
+        if serves && cursor.delivered > self.newest && self.known.contains_key(&cursor.delivered) {
+            self.newest = cursor.delivered;
         }
         cursor.led = seen.server.zab().reign();
         self.cursors.insert(seen.sid, cursor);
