@@ -698,15 +698,18 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
 /// starts, so that nothing older stands in when the snapshot is removed. (Seed 9000699 of the simulator, DurableMemory.)
 #[test]
 fn a_snapshot_that_no_log_leads_to_is_a_bound() {
+    let bound = |disk: &mut SimDisk| read_all(disk, &FileRef::data("zkctl.received")).unwrap();
+    for own in [z(1, 15), z(1, 20), z(1, 30)] {
+        let mut disk = ordinary();
+        put(&mut disk, &FileRef::data(storage::snapshot_name(own)), &empty_tree_at(own));
+        assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 30));
+        assert_eq!(bound(&mut disk), None, "{own} is its own");
+    }
     let mut disk = ordinary();
-    recover(&mut disk, &OPTIONS).unwrap();
-    assert_eq!(
-        read_all(&mut disk, &FileRef::data("zkctl.received")).unwrap(),
-        None,
-        "its own snapshot is none"
-    );
     put(&mut disk, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(2, 9));
+    let text = String::from_utf8(bound(&mut disk).unwrap()).unwrap();
+    assert!(text.starts_with(&format!("{:016x} ", z(2, 9).wire())), "{text}");
     disk.remove(&FileRef::data(storage::snapshot_name(z(2, 9)))).unwrap();
     assert!(recover(&mut disk, &OPTIONS).is_err());
     assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
@@ -747,6 +750,13 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     flip(&mut rotten, &FileRef::data(storage::snapshot_name(Zxid::ZERO)), 40);
     let before = contents(&mut rotten);
     cut(&mut rotten, z(1, 30));
+    assert_eq!(contents(&mut rotten), before);
+    // Nor damage between the snapshot and the point, though what follows it may begin an epoch.
+    let mut rotten = stopped(&[vec![z(1, 1), z(1, 2), z(1, 3)], vec![z(2, 1), z(2, 2)], vec![z(3, 1)]]);
+    let (_, begins) = segment(&[z(1, 1), z(1, 2), z(1, 3)]);
+    flip(&mut rotten, &FileRef::log("log.100000001"), begins[2] + 30);
+    let before = contents(&mut rotten);
+    cut(&mut rotten, z(2, 1));
     assert_eq!(contents(&mut rotten), before);
     // A server that was wiped has nothing in front of it.
     let mut wiped = stopped(&[vec![z(2, 10)]]);

@@ -327,10 +327,11 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     let Marks { durable, begun } = Marks::read(disk, logs.last().copied(), trust)?;
     let segment = replay_logs(disk, &logs, from, (durable, begun.as_deref()), &mut replay)?;
     replay.pass_damaged(None)?;
+    make_durable(disk, &logs)?;
+    // Not before the snapshot's own name is durable.
     if !replay.bridged && from != Zxid::ZERO {
         received::notice(disk, from)?;
     }
-    make_durable(disk, &logs)?;
     match replay.tree.unresolved_acls() {
         0 => {}
         count => return Err(RecoveryError::Acl { count }.into()),
@@ -351,24 +352,19 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     })
 }
 
-/// Whether a snapshot and the log behind it lead up to a zxid without a hole.
+/// Whether the newest snapshot up to a zxid and the log behind it lead there, without a hole or damage: what is
+/// left by a cut there can be read back.
 pub(super) fn leads_to(disk: &mut dyn Disk, to: Zxid) -> Result<bool, DiskError> {
-    let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let bound = received::last(disk)?.filter(|bound| *bound <= to).unwrap_or_default();
-    let mut last = None;
-    for zxid in snapshots.into_iter().rev().filter(|z| bound <= *z && *z <= to) {
-        let is_whole = match load(disk, zxid, TreeOptions::default()) {
-            Err(DiskError::Unreadable { .. }) => false,
-            loaded => loaded?.is_ok(),
-        };
-        if is_whole {
-            last = Some(zxid);
-            break;
-        }
+    let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
+    let Some(newest) = snapshots.into_iter().rfind(|z| bound <= *z && *z <= to) else { return Ok(false) };
+    match load(disk, newest, TreeOptions::default()) {
+        Err(DiskError::Unreadable { .. }) | Ok(Err(_)) => return Ok(false),
+        loaded => loaded?.map(drop).unwrap_or_default(),
     }
-    let Some(mut last) = last else { return Ok(false) };
+    let mut last = newest;
     let logs = names::all(&disk.list(Dir::Log)?, "log");
-    let begin = logs.partition_point(|first| *first <= last).saturating_sub(1);
+    let begin = logs.partition_point(|first| *first <= newest).saturating_sub(1);
     for first in logs.into_iter().skip(begin).filter(|first| *first <= to) {
         let mut reader = LogReader::open(disk, FileRef::log(names::log_name(first)))?;
         while let Some(record) = reader.next(disk)?.filter(|record| record.zxid <= to) {
@@ -376,6 +372,9 @@ pub(super) fn leads_to(disk: &mut dyn Disk, to: Zxid) -> Result<bool, DiskError>
                 return Ok(false);
             }
             last = last.max(record.zxid);
+        }
+        if last < to && reader.end().is_some_and(|end| end.damage.is_some()) {
+            return Ok(false);
         }
     }
     Ok(last == to)
