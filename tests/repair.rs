@@ -21,7 +21,7 @@ use zkctl::time::Millis;
 use zkctl::tree::{Tree, TreeOptions};
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::opcode::OpCode;
-use zkctl::wire::txn::{Txn, TxnHeader, TxnRecord};
+use zkctl::wire::txn::{Txn, TxnDigest, TxnHeader, TxnRecord};
 use zkctl::zab::Trust;
 use zkctl::zxid::{Epoch, Zxid};
 
@@ -39,8 +39,11 @@ fn put(disk: &mut SimDisk, file: &FileRef, bytes: &[u8]) {
     disk.sync_dir(file.dir).unwrap();
 }
 
-/// A log of txns that change nothing; returns where each record begins.
-fn segment(zxids: &[Zxid]) -> (Vec<u8>, Vec<usize>) {
+/// A segment's bytes, and where each record begins.
+type SegmentBytes = (Vec<u8>, Vec<usize>);
+
+/// A log of txns that change nothing.
+fn segment(zxids: &[Zxid]) -> SegmentBytes {
     let mut out = Vec::new();
     txn_log::write_header(&mut out);
     let mut begins = Vec::new();
@@ -60,22 +63,66 @@ fn write_segment(disk: &mut SimDisk, zxids: &[Zxid]) {
     put(disk, &FileRef::log(storage::log_name(zxids[0])), &bytes);
 }
 
+/// A log whose txns change something, each with the tree's digest behind it, of one segment for each epoch.
+fn telling_segments(zxids: &[Zxid]) -> Vec<SegmentBytes> {
+    let mut tree = Tree::new(TreeOptions::default());
+    let mut out: Vec<SegmentBytes> = Vec::new();
+    for zxid in zxids {
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: *zxid, time: 1, op: OpCode::SetData };
+        let data = zxid.wire().to_be_bytes();
+        let path = if zxid.epoch() == Epoch(2) { "/zookeeper" } else { "/" };
+        let txn = Txn::SetData { path, data: Some(&data), version: 1 };
+        tree.apply(&header, &txn, None, &mut |_| {});
+        let digest = Some(TxnDigest::new(tree.digest()));
+        let mut body = Vec::new();
+        TxnRecord { header, txn, digest }.encode(&mut body);
+        if zxid.counter() == 1 {
+            let mut head = Vec::new();
+            txn_log::write_header(&mut head);
+            out.push((head, Vec::new()));
+        }
+        let (bytes, begins) = out.last_mut().unwrap();
+        begins.push(bytes.len());
+        txn_log::write_record(bytes, &body);
+    }
+    for (bytes, _) in &mut out {
+        bytes.resize(bytes.len() + 512, 0);
+    }
+    out
+}
+
+/// A server that stopped in order, with a segment for each of three epochs.
+fn three_epochs() -> SimDisk {
+    let zxids = [z(1, 1), z(1, 2), z(2, 1), z(2, 2), z(3, 1), z(3, 2)];
+    stopped_with(vec![z(1, 1), z(2, 1), z(3, 1)].into_iter().zip(telling_segments(&zxids)).collect())
+}
+
+/// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before.
+fn without_the_second_epoch() -> SimDisk {
+    let mut disk = three_epochs();
+    disk.remove(&FileRef::log("log.200000001")).unwrap();
+    disk.sync_dir(Dir::Log).unwrap();
+    disk
+}
+
 /// A server that stopped in order: a snapshot of nothing, and these segments.
 fn stopped(segments: &[Vec<Zxid>]) -> SimDisk {
+    stopped_with(segments.iter().map(|zxids| (zxids[0], segment(zxids))).collect())
+}
+
+fn stopped_with(segments: Vec<(Zxid, SegmentBytes)>) -> SimDisk {
     let mut disk = SimDisk::new();
     storage::initialise(&mut disk).unwrap();
-    for zxids in segments {
-        write_segment(&mut disk, zxids);
+    for (first, (bytes, _)) in &segments {
+        put(&mut disk, &FileRef::log(storage::log_name(*first)), bytes);
     }
-    let newest = segments.last().unwrap();
-    let (bytes, begins) = segment(newest);
+    let (first, (bytes, begins)) = segments.last().unwrap();
     let end = bytes.len() - 512;
     let sum = bytes[begins[begins.len() - 1]..][4..8].try_into().unwrap();
-    let mark =
-        DurableMark { segment: newest[0], offset: end as u64, checksum: u32::from_be_bytes(sum).into() };
+    let mark = DurableMark { segment: *first, offset: end as u64, checksum: u32::from_be_bytes(sum).into() };
     put(&mut disk, &FileRef::log("zkctl.durable"), &mark.encode());
-    put(&mut disk, &FileRef::log("zkctl.segment"), storage::log_name(newest[0]).as_bytes());
-    let epoch = newest[newest.len() - 1].epoch().0.to_string();
+    put(&mut disk, &FileRef::log("zkctl.segment"), storage::log_name(*first).as_bytes());
+    let epoch = first.epoch().0.to_string();
     for name in ["acceptedEpoch", "currentEpoch"] {
         put(&mut disk, &FileRef::data(name), epoch.as_bytes());
     }
@@ -121,6 +168,12 @@ fn cases() -> Vec<Case> {
     let log = |zxid| FileRef::log(storage::log_name(zxid));
     let data = |name: &str| FileRef::data(name);
     vec![
+        Case {
+            name: "a missing epoch",
+            make: without_the_second_epoch,
+            damaged: log(z(3, 1)),
+            last: z(1, 2),
+        },
         Case {
             name: "a record",
             make: || flipped_record(z(1, 11), 4),
@@ -336,8 +389,11 @@ fn the_log_of_another_database_is_refused_and_left_as_it_is() {
 
 /// A snapshot of an empty tree.
 fn empty_tree_at(zxid: Zxid) -> Vec<u8> {
+    empty_tree_with(zxid, Tree::new(TreeOptions::default()).digest())
+}
+
+fn empty_tree_with(zxid: Zxid, digest: u64) -> Vec<u8> {
     let mut tree = Tree::new(TreeOptions::default());
-    let digest = tree.digest();
     let mut file = Vec::new();
     let mut writer = snapshot::Writer::begin(&mut file);
     let from = file.len();
@@ -687,8 +743,7 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
         for rest in [Rest::ReadBack, Rest::History] {
             let mut disk = bad(at);
             assert!(storage::execute(&mut disk, cut(after, rest)).result.is_ok(), "{after}, {rest:?}");
-            // Whoever cuts has removed the mark of what was durable.
-            disk.remove(&FileRef::log("zkctl.durable")).unwrap();
+            assert_eq!(disk.disk.len(&FileRef::log("zkctl.durable")).unwrap(), None, "the mark goes with it");
             assert_eq!(recover(&mut disk.disk, &OPTIONS).unwrap().zab.last, after);
         }
     }
@@ -768,6 +823,26 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
         cut(&mut wiped, hole);
         assert_eq!(contents(&mut wiped), before, "{hole}");
     }
+}
+
+/// Digests tell of a missing epoch, where the tree in front of it is known to be right.
+#[test]
+fn an_epoch_that_is_missing_is_noticed_by_its_successor() {
+    let whole = recover(&mut three_epochs(), &OPTIONS).unwrap();
+    assert_eq!((whole.zab.last, whole.zab.window.len()), (z(3, 2), 6));
+    let mut disk = without_the_second_epoch();
+    let error = recover(&mut disk, &OPTIONS).unwrap_err().to_string();
+    assert!(error.contains("log.300000001: zxid 0x300000001 follows 0x100000002"), "{error}");
+    // Nor is such a log cut, and then found out.
+    let before = contents(&mut disk);
+    cut(&mut disk, z(3, 1));
+    assert_eq!(contents(&mut disk), before);
+    cut(&mut disk, z(1, 1));
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 1));
+    // The original's image may already hold some of what follows: nobody could tell.
+    let mut disk = without_the_second_epoch();
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 2))), &empty_tree_with(z(1, 2), 1));
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(3, 2));
 }
 
 /// What an orderly stop drops of a snapshot under way must be missed: the rest of it, handed over later, once got

@@ -8,7 +8,8 @@ use super::disk::{Dir, Disk, DiskError, FileRef, Rest};
 use super::log_reader::LogReader;
 use super::names;
 use super::received;
-use super::recovery::{self, RecoveryError};
+use super::recovery;
+use super::recovery_error::RecoveryError;
 use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 
@@ -32,6 +33,12 @@ pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid, rest: Rest) -> Result
     if rest == Rest::History && !holds {
         return Err(not_held(after, kept));
     }
+    // They go first: below a mark damage would be taken for corruption.
+    if !mutants::on(Mutant::MarkOutlivesCut) {
+        disk.remove(&FileRef::log(names::DURABLE))?;
+    }
+    disk.remove(&FileRef::log(names::BEGUN))?;
+    disk.sync_dir(Dir::Log)?;
     received::cut_behind(disk, after, &snapshots)?;
     let stays = |z: Zxid| z <= after || mutants::on(Mutant::TruncKeepsNewerSnapshot);
     for zxid in snapshots.into_iter().filter(|z| !stays(*z)) {

@@ -8,8 +8,10 @@
 use super::cut;
 use super::identity;
 use super::purge;
-use super::recovery::{self, Recovered, RecoveryError, RecoveryOptions};
+use super::recovery::{self, Recovered, RecoveryOptions};
+use super::recovery_error::RecoveryError;
 use super::room::Spaces;
+use super::untrusted;
 use crate::mutants::{self, Mutant};
 use crate::zxid::Zxid;
 use bytes::Bytes;
@@ -277,7 +279,7 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Found>, DiskErro
         DiskOp::Recover(options) => {
             return Ok(Some(Found::Database(Box::new(recovery::reload(disk, &options)?))));
         }
-        DiskOp::Distrust => recovery::distrust(disk, &[])?,
+        DiskOp::Distrust => untrusted::add(disk, &[])?,
         DiskOp::Initialise { seed } => {
             recovery::initialise(disk)?;
             identity::settle(disk, seed)?;

@@ -9,7 +9,8 @@
 use super::disk::{Dir, Disk, DiskError, FileRef, replace};
 use super::log_reader::LogReader;
 use super::names;
-use super::recovery::{LogDirectory, RecoveryError, RecoveryOptions, read_small};
+use super::recovery::{RecoveryOptions, read_small};
+use super::recovery_error::{LogDirectory, RecoveryError};
 use crate::prng::Prng;
 
 /// The first word of the file.

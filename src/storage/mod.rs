@@ -8,16 +8,20 @@
 mod cut;
 mod disk;
 mod durable_mark;
+mod epochs;
 mod identity;
 mod log_reader;
 mod names;
 mod purge;
 mod received;
 mod recovery;
+mod recovery_error;
 mod repair;
 mod room;
 mod segment;
 mod snapshot_file;
+mod snapshots;
+mod untrusted;
 
 pub use disk::{
     Batch, BatchDone, Dir, Disk, DiskError, DiskOp, FileRef, Found, Lane, Rest, TEMPORARY, execute, read_all,
@@ -26,7 +30,8 @@ pub use disk::{
 pub use durable_mark::DurableMark;
 pub use log_reader::{End, LogReader, Record};
 pub use names::{log_name, parse as parse_name, snapshot_name};
-pub use recovery::{Recovered, RecoveryError, RecoveryOptions, initialise, recover};
+pub use recovery::{Recovered, RecoveryOptions, initialise, recover};
+pub use recovery_error::RecoveryError;
 pub use repair::recover_repairable;
 pub use room::{RoomMarks, Space, Spaces};
 pub use segment::Segment;
@@ -347,18 +352,12 @@ impl Storage {
         }
     }
 
-    /// The mark goes first: below it damage would be taken for corruption.
     fn cut(&mut self, after: Zxid, rest: Rest, ops: &mut Vec<DiskOp>) {
         self.log.close(ops);
         self.durable = None;
         self.marked = None;
         self.bulk_queue.retain(|(what, _)| !matches!(what, Bulk::Mark | Bulk::Purge));
         self.cutting = true;
-        if !mutants::on(Mutant::MarkOutlivesCut) {
-            ops.push(DiskOp::Remove(FileRef::log(names::DURABLE)));
-        }
-        ops.push(DiskOp::Remove(FileRef::log(names::BEGUN)));
-        ops.push(DiskOp::SyncDir(Dir::Log));
         ops.push(DiskOp::CutBehind { after, rest });
     }
 

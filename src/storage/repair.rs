@@ -6,10 +6,13 @@
 //! crash leaves behind is a database that can be read, or damage that is found again.
 
 use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY};
+use super::epochs;
 use super::identity;
 use super::log_reader::LogReader;
 use super::names;
-use super::recovery::{self, LogDirectory, Recovered, RecoveryError, RecoveryOptions};
+use super::recovery::{self, Recovered, RecoveryOptions};
+use super::recovery_error::{LogDirectory, RecoveryError};
+use super::untrusted;
 use crate::format::txn_log;
 use crate::jute::Reader;
 use crate::wire::txn::TxnHeader;
@@ -43,7 +46,7 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
     let mut notes = Vec::new();
     loop {
         let error = match recovery::begin(disk, options) {
-            Ok(mut recovered) => match recovery::contradiction(disk)? {
+            Ok(mut recovered) => match epochs::contradiction(disk)? {
                 None => {
                     identity::settle(disk, options.seed)?;
                     notes.append(&mut recovered.notes);
@@ -165,7 +168,7 @@ fn behind(disk: &mut dyn Disk, last: Zxid) -> Result<Aside, DiskError> {
 /// Marks the database untrusted and moves what `aside` names; returns what was done.
 fn set_aside(disk: &mut dyn Disk, error: &RecoveryError, aside: &Aside) -> Result<String, DiskError> {
     let text = describe(disk, error, aside)?;
-    recovery::distrust(disk, format!("{text}\n").as_bytes())?;
+    untrusted::add(disk, format!("{text}\n").as_bytes())?;
     let front = match &aside.front {
         Some((file, len)) => Some(copy_front(disk, file, *len)?),
         None => None,

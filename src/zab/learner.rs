@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 /// short, since a leader opens its port within the same round as its learners dial.
 const DIAL_RETRY_MS: [u64; 5] = [5, 10, 20, 50, 100];
 
+/// The wait before a leader is dialled again that proposes an epoch below our promise, in milliseconds.
+const REFUSED_WAIT_MS: u64 = 200;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Waiting for the link, or for the next attempt at it.
@@ -67,9 +70,12 @@ pub(super) struct Learner {
 }
 
 impl Learner {
-    /// Sets out for `leader`.
+    /// Sets out for `leader`; not at once when one has just had nothing to offer us.
     pub(super) fn begin(ctx: &mut Ctx<'_>, leader: Sid) -> Learner {
-        ctx.out.push(Action::Dial(leader));
+        let retry_at = ctx.shared.dials_from.filter(|from| *from > ctx.now);
+        if retry_at.is_none() {
+            ctx.out.push(Action::Dial(leader));
+        }
         Learner {
             leader,
             link: None,
@@ -80,7 +86,7 @@ impl Learner {
             acked: Zxid::ZERO,
             deadline: ctx.now + ctx.shared.cfg.init_ms(),
             attempts: 0,
-            retry_at: None,
+            retry_at,
             held: VecDeque::new(),
             syncs: VecDeque::new(),
             snapshot: Zxid::ZERO,
@@ -254,6 +260,8 @@ impl Learner {
         let entered = ctx.shared.current_epoch.max(ctx.shared.history.last().epoch());
         let promised = if ctx.shared.is_voter() { ctx.shared.accepted_epoch } else { entered };
         if epoch < promised {
+            // As long as the ensemble does without us it would go on like this, as fast as the network allows.
+            ctx.shared.dials_from = Some(ctx.now + REFUSED_WAIT_MS);
             return Verdict::look(format!(
                 "leader {} proposes epoch {epoch}, below the promised {promised}",
                 self.leader
@@ -272,51 +280,47 @@ impl Learner {
 
     fn ack_epoch(&mut self, ctx: &mut Ctx<'_>, link: LinkId, current_epoch: Option<Epoch>) {
         assert_eq!(ctx.shared.durable, ctx.shared.history.last(), "an ACKEPOCH states durable facts");
-        let uncuttable = ctx.shared.uncuttable.is_some_and(|(epoch, _)| epoch == self.epoch);
-        let wants_all = ctx.shared.trust != Trust::Trusted || uncuttable;
+        let wants_all = ctx.shared.trust != Trust::Trusted || self.uncuttable(ctx.shared).is_some();
         let last = (!wants_all).then_some(ctx.shared.durable);
         self.stage = Stage::Promised;
         ctx.send(link, Message::AckEpoch { last, current_epoch });
     }
 
     fn on_trunc(&mut self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
-        // A point that is not ours to cut at is looked for in the files, which are left alone without it.
         let held = ctx.shared.history.at_or_before(to) == Some(to);
-        let in_memory = held && ctx.shared.history.truncate(to);
-        let left = if in_memory { ctx.shared.history.last() } else { to };
-        let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to: left, reload: !in_memory });
-        ctx.out.push(Action::Truncate { ticket, to, reload: !in_memory });
+        // A point that is not ours to cut at is looked for in the files, which are left alone without it.
+        let reload = !(held && ctx.shared.history.truncate(to));
+        let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to, reload });
+        ctx.out.push(Action::Truncate { ticket, to, reload });
         self.committed = to;
-        if !in_memory {
-            self.stage = Stage::Reloading;
-            return Verdict::Stay;
+        self.stage = if reload { Stage::Reloading } else { Stage::Synchronizing };
+        if reload {
+            // Until they have been read back: whoever joins meanwhile must not be told to cut once more.
+            ctx.shared.uncuttable = Some((self.epoch, to));
         }
-        self.stage = Stage::Synchronizing;
-        self.check_truncated(ctx, to)
+        Verdict::Stay
     }
 
-    /// Our files cannot be cut where the leader wants it: nothing leads up to that point, as in front of a snapshot
-    /// that another leader sent. They were left alone, since what they hold before it may be less than what we
-    /// have acknowledged; we join again and ask this leader for all of its tree.
-    fn check_truncated(&self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
-        let last = ctx.shared.history.last();
-        if last == to {
-            return Verdict::Stay;
-        }
-        ctx.shared.uncuttable = Some((self.epoch, to));
-        Verdict::look(format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot"))
+    /// Where our leader wants us to cut, and our files do not lead.
+    fn uncuttable(&self, shared: &Shared) -> Option<Zxid> {
+        shared.uncuttable.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, to)| to)
     }
 
+    /// Without the point of the cut nothing leads up to it, as in front of a snapshot that another leader sent. The
+    /// files were left alone then, since what they hold before it may be less than what we have acknowledged; we
+    /// join again and ask this leader for all of its tree.
     pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
+        let last = reloaded.last;
         ctx.shared.reloaded(reloaded);
         if self.stage != Stage::Reloading {
             return Verdict::Stay;
         }
-        self.stage = Stage::Synchronizing;
-        let verdict = self.check_truncated(ctx, self.committed);
-        if verdict != Verdict::Stay {
-            return verdict;
+        if let Some(to) = self.uncuttable(ctx.shared) {
+            return Verdict::look(format!(
+                "the log cannot be cut to {to} (it ends at {last}); asking for a snapshot"
+            ));
         }
+        self.stage = Stage::Synchronizing;
         let Some(link) = self.link else { return Verdict::Stay };
         for message in std::mem::take(&mut self.held) {
             match self.on_message(ctx, link, message) {
@@ -335,7 +339,7 @@ impl Learner {
         ctx.shared.history.restart_at(zxid);
         self.committed = zxid;
         self.snapshot = zxid;
-        if ctx.shared.uncuttable.is_some_and(|(epoch, to)| epoch == self.epoch && zxid < to) {
+        if self.uncuttable(ctx.shared).is_some_and(|to| zxid < to) {
             // What we have acknowledged may reach that point, and the leader has yet to send what leads there.
             ctx.shared.trust = Trust::Lost;
         }

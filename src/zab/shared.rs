@@ -112,8 +112,11 @@ pub(super) struct Shared {
     /// Everything accepted up to here is on disk.
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
-    /// The leader of this epoch wants us to cut here, and our files do not lead there: it has to send its tree.
+    /// The leader of this epoch wants us to cut here, and our files are not known to lead there: if they do not,
+    /// it has to send its tree.
     pub(super) uncuttable: Option<(Epoch, Zxid)>,
+    /// No leader is dialled before then.
+    pub(super) dials_from: Option<Millis>,
     pub(super) waits: VecDeque<Pending>,
     /// Of our disk, as far as we know.
     pub(super) room: Room,
@@ -133,6 +136,7 @@ impl Shared {
             durable: recovered.last,
             trust: recovered.trust,
             uncuttable: None,
+            dials_from: None,
             waits: VecDeque::new(),
             room: Room::Ample,
             answered: Millis(0),
@@ -148,6 +152,7 @@ impl Shared {
     pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
         self.history = History::recovered(reloaded.last, reloaded.window).with_window(self.cfg.window);
         self.durable = reloaded.last;
+        self.uncuttable = self.uncuttable.filter(|(_, to)| *to != reloaded.last);
     }
 
     /// What this server offers in an election: durable facts only.

@@ -228,6 +228,16 @@ impl Script {
         self.follow_up();
     }
 
+    /// The link between a learner and its leader ends; both are told.
+    #[track_caller]
+    pub(crate) fn loses_link(&mut self, learner: Sid, leader: Sid) {
+        let link = self.ends.iter().find(|(_, e)| e.owner == learner && e.peer == leader).map(|(l, _)| *l);
+        let link = link.expect("there is one");
+        self.next.push_back((learner, Input::LinkDown(link)));
+        self.hang_up(link);
+        self.follow_up();
+    }
+
     /// The power of `sid` goes just before this disk operation, its next one, completes.
     pub(crate) fn crash_before(&mut self, sid: Sid, write: &str) {
         self.awaits(sid, write);

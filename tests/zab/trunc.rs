@@ -1,7 +1,7 @@
 //! TRUNC: a learner that holds what the ensemble has gone on without.
 
 use crate::members::Members;
-use crate::script::{SYNC_MS, Script, ZK1, ZK2, ZK3};
+use crate::script::{SETTLE_MS, SYNC_MS, Script, ZK1, ZK2, ZK3, ZK4, ZK5};
 use crate::stalled_disk::live_without_zk3_s_disk;
 use zkctl::zab::Trust;
 
@@ -199,4 +199,80 @@ fn behind_that_snap_it_joins_with_what_it_holds() {
     z.says(ZK3, ZK2, "FOLLOWERINFO 2");
     z.says(ZK2, ZK3, "LEADERINFO 2");
     z.says(ZK3, ZK2, "ACKEPOCH 2:1 promised before");
+}
+
+/// The link ends while the files are read back: who joins again asks for the tree all the same.
+#[test]
+fn a_link_that_ends_during_the_reload_does_not_lead_to_the_same_cut_again() {
+    let mut z = sent_too_much();
+    z.awaits(ZK3, "truncate to 1:1");
+    z.loses_link(ZK3, ZK2);
+    z.looks(ZK3);
+    z.disk(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.says(ZK3, ZK2, "ACKEPOCH untrusted promised before");
+    z.run();
+    z.follows(ZK3, ZK2);
+    // A cut that is made is over with it.
+    let mut z = overtaken();
+    z.start(ZK3);
+    z.votes();
+    z.messages();
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.messages();
+    z.awaits(ZK3, "truncate to 1:1");
+    z.loses_link(ZK3, ZK2);
+    z.disk(ZK3);
+    z.votes();
+    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
+    z.says(ZK2, ZK3, "LEADERINFO 2");
+    z.says(ZK3, ZK2, "ACKEPOCH 1:1 promised before");
+}
+
+/// zk5 leads with 1:2, which nobody has decided yet, so its tree ends at 1:1: who may have acknowledged 1:2 and gets
+/// that tree holds less than it may have acknowledged, until all of it has come.
+#[test]
+fn a_tree_that_ends_before_the_cut_is_not_trusted() {
+    let mut z = Script::established(&Members::voters(&[ZK1, ZK2, ZK3, ZK4, ZK5]), ZK3);
+    z.proposes(ZK3, "1:1");
+    z.run();
+    z.proposes(ZK3, "1:2");
+    z.messages();
+    for sid in [ZK2, ZK4, ZK5] {
+        z.disk(sid);
+    }
+    z.crash(ZK3);
+    z.crash(ZK1);
+    z.holds_snapshot(ZK1, 1, "1:1 1:2 1:3", "");
+    z.votes();
+    z.wait(SETTLE_MS);
+    z.votes();
+    for sid in [ZK5, ZK2, ZK4] {
+        z.messages();
+        z.writes(sid, "acceptedEpoch 2");
+    }
+    z.messages();
+    z.shows(ZK5, "1:1");
+    z.start(ZK1);
+    z.votes();
+    z.says(ZK1, ZK5, "FOLLOWERINFO 1");
+    z.says(ZK5, ZK1, "LEADERINFO 2");
+    z.writes(ZK1, "acceptedEpoch 2");
+    z.says(ZK1, ZK5, "ACKEPOCH 1:3 of epoch 1");
+    z.says(ZK5, ZK1, "TRUNC 1:2");
+    z.writes(ZK1, "truncate to 1:2");
+    z.looks(ZK1);
+    z.votes();
+    z.says(ZK1, ZK5, "FOLLOWERINFO 2");
+    z.says(ZK5, ZK1, "LEADERINFO 2");
+    z.says(ZK1, ZK5, "ACKEPOCH untrusted promised before");
+    z.says_all(ZK5, ZK1, &["SNAP 1:1", "the tree of 1:1"]);
+    z.writes(ZK1, "install 1:1");
+    assert_eq!(z.trust(ZK1), Trust::Lost);
+    z.run();
+    z.follows(ZK1, ZK5);
+    z.keeps(ZK1, "1:1 1:2");
+    assert_eq!(z.trust(ZK1), Trust::Trusted);
 }
