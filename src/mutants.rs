@@ -151,8 +151,6 @@ mutants! {
     EmptyTreeWithLogs = "empty_tree_with_logs" from "ZOOKEEPER-2325, -3644, -3056",
     /// Behind an empty snapshot a log may begin anywhere.
     MissingBeginningIgnored = "missing_beginning_ignored" from "zkctl, found by the simulator",
-    /// Txns of a new epoch are taken for the next ones though an epoch between is missing.
-    MissingEpochIgnored = "missing_epoch_ignored" from "zkctl, design",
     /// Txns that failed are not replayed, so that the end of the log is not where it was.
     ErrorTxnNotReplayed = "error_txn_not_replayed" from "ZOOKEEPER-2845",
     /// A log that is read back in a running server sweeps away what the other lane is writing.

@@ -28,6 +28,8 @@ use zkctl::zxid::{Epoch, Zxid};
 const OPTIONS: RecoveryOptions =
     RecoveryOptions { seed: 7, extended_types: false, may_begin: false, trust_empty: false };
 
+const READ_BACK: Rest = Rest::ReadBack { seed: 7 };
+
 fn z(epoch: u32, counter: u32) -> Zxid {
     Zxid::new(Epoch(epoch), counter)
 }
@@ -42,17 +44,22 @@ fn put(disk: &mut SimDisk, file: &FileRef, bytes: &[u8]) {
 /// A segment's bytes, and where each record begins.
 type SegmentBytes = (Vec<u8>, Vec<usize>);
 
+/// A txn that changes nothing.
+fn failed_txn(zxid: Zxid) -> Vec<u8> {
+    let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: 1, op: OpCode::Error };
+    let mut body = Vec::new();
+    TxnRecord { header, txn: Txn::Error { err: ErrorCode::NONODE }, digest: None }.encode(&mut body);
+    body
+}
+
 /// A log of txns that change nothing.
 fn segment(zxids: &[Zxid]) -> SegmentBytes {
     let mut out = Vec::new();
     txn_log::write_header(&mut out);
     let mut begins = Vec::new();
     for zxid in zxids {
-        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: *zxid, time: 1, op: OpCode::Error };
-        let mut body = Vec::new();
-        TxnRecord { header, txn: Txn::Error { err: ErrorCode::NONODE }, digest: None }.encode(&mut body);
         begins.push(out.len());
-        txn_log::write_record(&mut out, &body);
+        txn_log::write_record(&mut out, &failed_txn(*zxid));
     }
     out.resize(out.len() + 512, 0);
     (out, begins)
@@ -63,8 +70,9 @@ fn write_segment(disk: &mut SimDisk, zxids: &[Zxid]) {
     put(disk, &FileRef::log(storage::log_name(zxids[0])), &bytes);
 }
 
-/// A log whose txns change something, each with the tree's digest behind it, of one segment for each epoch.
-fn telling_segments(zxids: &[Zxid]) -> Vec<SegmentBytes> {
+/// A log of one segment for each epoch, whose txns change something and have the tree's digest behind them; but for
+/// the one that `failed`.
+fn telling_segments(zxids: &[Zxid], failed: Option<Zxid>) -> Vec<SegmentBytes> {
     let mut tree = Tree::new(TreeOptions::default());
     let mut out: Vec<SegmentBytes> = Vec::new();
     for zxid in zxids {
@@ -72,10 +80,15 @@ fn telling_segments(zxids: &[Zxid]) -> Vec<SegmentBytes> {
         let data = zxid.wire().to_be_bytes();
         let path = if zxid.epoch() == Epoch(2) { "/zookeeper" } else { "/" };
         let txn = Txn::SetData { path, data: Some(&data), version: 1 };
-        tree.apply(&header, &txn, None, &mut |_| {});
+        if failed != Some(*zxid) {
+            tree.apply(&header, &txn, None, &mut |_| {});
+        }
         let digest = Some(TxnDigest::new(tree.digest()));
         let mut body = Vec::new();
         TxnRecord { header, txn, digest }.encode(&mut body);
+        if failed == Some(*zxid) {
+            body = failed_txn(*zxid);
+        }
         if zxid.counter() == 1 {
             let mut head = Vec::new();
             txn_log::write_header(&mut head);
@@ -92,14 +105,15 @@ fn telling_segments(zxids: &[Zxid]) -> Vec<SegmentBytes> {
 }
 
 /// A server that stopped in order, with a segment for each of three epochs.
-fn three_epochs() -> SimDisk {
+fn three_epochs(failed: Option<Zxid>) -> SimDisk {
     let zxids = [z(1, 1), z(1, 2), z(2, 1), z(2, 2), z(3, 1), z(3, 2)];
-    stopped_with(vec![z(1, 1), z(2, 1), z(3, 1)].into_iter().zip(telling_segments(&zxids)).collect())
+    let segments = telling_segments(&zxids, failed);
+    stopped_with([z(1, 1), z(2, 1), z(3, 1)].into_iter().zip(segments).collect())
 }
 
 /// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before.
-fn without_the_second_epoch() -> SimDisk {
-    let mut disk = three_epochs();
+fn without_the_second_epoch(failed: Option<Zxid>) -> SimDisk {
+    let mut disk = three_epochs(failed);
     disk.remove(&FileRef::log("log.200000001")).unwrap();
     disk.sync_dir(Dir::Log).unwrap();
     disk
@@ -170,7 +184,7 @@ fn cases() -> Vec<Case> {
     vec![
         Case {
             name: "a missing epoch",
-            make: without_the_second_epoch,
+            make: || without_the_second_epoch(Some(z(3, 1))),
             damaged: log(z(3, 1)),
             last: z(1, 2),
         },
@@ -389,11 +403,12 @@ fn the_log_of_another_database_is_refused_and_left_as_it_is() {
 
 /// A snapshot of an empty tree.
 fn empty_tree_at(zxid: Zxid) -> Vec<u8> {
-    empty_tree_with(zxid, Tree::new(TreeOptions::default()).digest())
+    image_of(Tree::new(TreeOptions::default()), zxid, None)
 }
 
-fn empty_tree_with(zxid: Zxid, digest: u64) -> Vec<u8> {
-    let mut tree = Tree::new(TreeOptions::default());
+/// A snapshot of a tree, with its digest or another one.
+fn image_of(mut tree: Tree, zxid: Zxid, digest: Option<u64>) -> Vec<u8> {
+    let digest = digest.unwrap_or(tree.digest());
     let mut file = Vec::new();
     let mut writer = snapshot::Writer::begin(&mut file);
     let from = file.len();
@@ -731,7 +746,7 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
     for after in [z(1, 20), z(1, 31)] {
         let result = storage::execute(&mut disk, cut(after, Rest::History)).result;
         assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
-        assert!(storage::execute(&mut disk, cut(after, Rest::ReadBack)).result.is_ok());
+        assert!(storage::execute(&mut disk, cut(after, READ_BACK)).result.is_ok());
         assert!(contents(&mut disk.disk) == before, "nothing is changed");
     }
     assert!(
@@ -740,7 +755,7 @@ fn a_cut_does_not_shorten_the_log_where_it_cannot_be_read() {
     );
     // What stays can be read: in front of the damage, and up to it.
     for (at, after) in [(256, z(1, 11)), (512, z(1, 20))] {
-        for rest in [Rest::ReadBack, Rest::History] {
+        for rest in [READ_BACK, Rest::History] {
             let mut disk = bad(at);
             assert!(storage::execute(&mut disk, cut(after, rest)).result.is_ok(), "{after}, {rest:?}");
             assert_eq!(disk.disk.len(&FileRef::log("zkctl.durable")).unwrap(), None, "the mark goes with it");
@@ -770,9 +785,15 @@ fn a_snapshot_that_no_log_leads_to_is_a_bound() {
     assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost);
 }
 
+/// `zkctl.received`.
+fn received_at(zxid: Zxid) -> Vec<u8> {
+    let text = format!("{:016x}", zxid.wire());
+    format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes())).into_bytes()
+}
+
 /// Runs a cut that is to be read back.
 fn cut(disk: &mut SimDisk, after: Zxid) {
-    let ops = vec![DiskOp::CutBehind { after, rest: Rest::ReadBack }];
+    let ops = vec![DiskOp::CutBehind { after, rest: READ_BACK }];
     storage::execute(disk, Batch { lane: Lane::Log, id: 1, ops }).result.unwrap();
 }
 
@@ -780,13 +801,9 @@ fn cut(disk: &mut SimDisk, after: Zxid) {
 /// acknowledged: a cut that leads there changes nothing, one that ends where the log does is made.
 #[test]
 fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
-    let received = |zxid: Zxid| {
-        let text = format!("{:016x}", zxid.wire());
-        format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes())).into_bytes()
-    };
     let mut disk = ordinary();
     put(&mut disk, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
-    put(&mut disk, &FileRef::data("zkctl.received"), &received(z(2, 9)));
+    put(&mut disk, &FileRef::data("zkctl.received"), &received_at(z(2, 9)));
     write_segment(&mut disk, &[z(2, 10), z(2, 11)]);
     let before = contents(&mut disk);
     for hole in [z(1, 31), z(2, 1), z(2, 8)] {
@@ -797,11 +814,11 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     cut(&mut disk, z(1, 30));
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 30));
     let bound = read_all(&mut disk, &FileRef::data("zkctl.received")).unwrap();
-    assert_eq!(bound, Some(received(Zxid::ZERO)), "whether a leader sent that one is not known");
+    assert_eq!(bound, Some(received_at(Zxid::ZERO)), "whether a leader sent that one is not known");
     // Nor can a snapshot that is not whole lead anywhere.
     let mut rotten = ordinary();
     put(&mut rotten, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
-    put(&mut rotten, &FileRef::data("zkctl.received"), &received(z(2, 9)));
+    put(&mut rotten, &FileRef::data("zkctl.received"), &received_at(z(2, 9)));
     flip(&mut rotten, &FileRef::data(storage::snapshot_name(Zxid::ZERO)), 40);
     let before = contents(&mut rotten);
     cut(&mut rotten, z(1, 30));
@@ -817,7 +834,7 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     let mut wiped = stopped(&[vec![z(2, 10)]]);
     wiped.remove(&FileRef::data(storage::snapshot_name(Zxid::ZERO))).unwrap();
     put(&mut wiped, &FileRef::data(storage::snapshot_name(z(2, 9))), &empty_tree_at(z(2, 9)));
-    put(&mut wiped, &FileRef::data("zkctl.received"), &received(z(2, 9)));
+    put(&mut wiped, &FileRef::data("zkctl.received"), &received_at(z(2, 9)));
     let before = contents(&mut wiped);
     for hole in [Zxid::ZERO, z(1, 30), z(2, 8)] {
         cut(&mut wiped, hole);
@@ -828,21 +845,46 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
 /// Digests tell of a missing epoch, where the tree in front of it is known to be right.
 #[test]
 fn an_epoch_that_is_missing_is_noticed_by_its_successor() {
-    let whole = recover(&mut three_epochs(), &OPTIONS).unwrap();
-    assert_eq!((whole.zab.last, whole.zab.window.len()), (z(3, 2), 6));
-    let mut disk = without_the_second_epoch();
-    let error = recover(&mut disk, &OPTIONS).unwrap_err().to_string();
-    assert!(error.contains("log.300000001: zxid 0x300000001 follows 0x100000002"), "{error}");
-    // Nor is such a log cut, and then found out.
-    let before = contents(&mut disk);
-    cut(&mut disk, z(3, 1));
-    assert_eq!(contents(&mut disk), before);
-    cut(&mut disk, z(1, 1));
-    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 1));
-    // The original's image may already hold some of what follows: nobody could tell.
-    let mut disk = without_the_second_epoch();
-    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 2))), &empty_tree_with(z(1, 2), 1));
+    for failed in [None, Some(z(3, 1))] {
+        let whole = recover(&mut three_epochs(failed), &OPTIONS).unwrap();
+        assert_eq!((whole.zab.last, whole.zab.window.len()), (z(3, 2), 6));
+        let mut disk = without_the_second_epoch(failed);
+        let error = recover(&mut disk, &OPTIONS).unwrap_err().to_string();
+        assert!(error.contains("log.300000001: zxid 0x300000001 follows 0x100000002"), "{error}");
+        // Nor is such a log cut, and then found out.
+        let before = contents(&mut disk);
+        cut(&mut disk, z(3, 2));
+        assert_eq!(contents(&mut disk), before);
+        cut(&mut disk, z(1, 1));
+        assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 1));
+    }
+    // The first epoch, and one behind a snapshot of our own.
+    let mut disk = three_epochs(None);
+    disk.remove(&FileRef::log("log.100000001")).unwrap();
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+    let own = |disk: &mut SimDisk, digest: Option<u64>| {
+        let tree = recover(&mut cut_to(z(1, 2)), &OPTIONS).unwrap().tree;
+        let bytes = image_of(tree, z(1, 2), digest);
+        put(disk, &FileRef::data(storage::snapshot_name(z(1, 2))), &bytes);
+    };
+    let mut disk = without_the_second_epoch(None);
+    own(&mut disk, None);
+    assert!(recover(&mut disk, &OPTIONS).is_err());
+    // The original's image may already hold some of what follows, and so may one that it sent: nobody could tell.
+    let mut disk = without_the_second_epoch(None);
+    own(&mut disk, Some(1));
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(3, 2));
+    let mut disk = without_the_second_epoch(None);
+    own(&mut disk, None);
+    put(&mut disk, &FileRef::data("zkctl.received"), &received_at(z(1, 2)));
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(3, 2));
+}
+
+/// The three epochs, cut.
+fn cut_to(last: Zxid) -> SimDisk {
+    let mut disk = three_epochs(None);
+    cut(&mut disk, last);
+    disk
 }
 
 /// What an orderly stop drops of a snapshot under way must be missed: the rest of it, handed over later, once got

@@ -20,7 +20,9 @@ use crate::zxid::Zxid;
 /// # Errors
 /// `Corrupt`, with nothing changed, when what is in memory has been cut and the log does not hold it.
 pub(super) fn cut_behind(disk: &mut dyn Disk, after: Zxid, rest: Rest) -> Result<(), DiskError> {
-    if rest == Rest::ReadBack && !recovery::leads_to(disk, after)? {
+    if let Rest::ReadBack { seed } = rest
+        && !recovery::leads_to(disk, after, seed)?
+    {
         return Ok(());
     }
     let logs = names::all(&disk.list(Dir::Log)?, "log");

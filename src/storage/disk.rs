@@ -122,7 +122,10 @@ pub enum Rest {
     /// It is the history, and what is in memory has been cut likewise.
     History,
     /// It is the history, and is read back: where the files do not lead up to the point, nothing is cut.
-    ReadBack,
+    ReadBack {
+        /// Of the tree that is made to find that out.
+        seed: u64,
+    },
     /// A snapshot replaces it.
     Replaced,
 }

@@ -319,7 +319,8 @@ impl Storage {
             LogItem::AcceptedEpoch(epoch) => ops.push(epoch_file(names::ACCEPTED_EPOCH, epoch)),
             LogItem::CurrentEpoch(epoch) => ops.push(epoch_file(names::CURRENT_EPOCH, epoch)),
             LogItem::Truncate { to, reload } => {
-                self.cut(to, if reload { Rest::ReadBack } else { Rest::History }, ops);
+                let seed = self.options.recovery.seed;
+                self.cut(to, if reload { Rest::ReadBack { seed } } else { Rest::History }, ops);
                 if reload {
                     ops.push(DiskOp::Recover(self.options.recovery.clone()));
                 }
@@ -352,6 +353,7 @@ impl Storage {
         }
     }
 
+    /// Nothing is known to be durable any more; the cut takes the mark with it.
     fn cut(&mut self, after: Zxid, rest: Rest, ops: &mut Vec<DiskOp>) {
         self.log.close(ops);
         self.durable = None;
@@ -449,6 +451,8 @@ impl Storage {
                 self.durable = flight.mark;
                 if let Some(Found::Database(recovered)) = found {
                     self.log.segment = recovered.segment;
+                    self.durable = recovered.segment.map(|s| s.mark());
+                    self.marked = recovered.mark;
                     self.txns_since_snapshot = recovered.replayed;
                     events.push(StorageEvent::Reloaded(recovered));
                 }

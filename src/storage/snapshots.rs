@@ -15,7 +15,8 @@ use crate::zxid::Zxid;
 pub(super) struct Loaded {
     pub(super) tree: Tree,
     pub(super) sessions: SessionTable,
-    /// The tree is what its zxid made it. An original's image may already hold some of what follows.
+    /// The tree is what its zxid made it, and its digest says so. An original's image may already hold some of what
+    /// follows, also one that it sent.
     pub(super) exact: bool,
 }
 
@@ -34,12 +35,13 @@ pub(super) fn load_newest(
     let tree_options = TreeOptions { seed: options.seed, extended_types: options.extended_types };
     let mut why = "there is none".to_owned();
     let mut damaged = Vec::new();
-    let received = received::last(disk)?.unwrap_or(Zxid::ZERO);
+    let received = received::last(disk)?;
+    let bound = received.unwrap_or(Zxid::ZERO);
     for zxid in names::all(&disk.list(Dir::Data)?, "snapshot").into_iter().rev() {
-        if zxid < received {
+        if zxid < bound {
             damaged.push(zxid);
             why = format!(
-                "{} is older than the database that a leader sent at {received}, and nothing leads from one to the \
+                "{} is older than the database that a leader sent at {bound}, and nothing leads from one to the \
                  other; if it is a backup brought back on purpose, remove {}",
                 names::snapshot_name(zxid),
                 names::RECEIVED
@@ -47,7 +49,7 @@ pub(super) fn load_newest(
             notes.push(why.clone());
             continue;
         }
-        let loaded = match load(disk, zxid, tree_options) {
+        let loaded = match load(disk, zxid, tree_options, received) {
             Err(DiskError::Unreadable { why, .. }) => Err(why),
             other => other?,
         };
@@ -69,11 +71,12 @@ pub(super) fn load_newest(
     Ok(Newest { loaded, damaged })
 }
 
-/// Loads one snapshot; the inner error says why it is none.
+/// Loads one snapshot; the inner error says why it is none. A leader sent the one at `received`.
 pub(super) fn load(
     disk: &mut dyn Disk,
     zxid: Zxid,
     options: TreeOptions,
+    received: Option<Zxid>,
 ) -> Result<Result<Loaded, String>, DiskError> {
     let file = FileRef::data(names::snapshot_name(zxid));
     let mut buffer = vec![0; snapshot::HEADER_LEN];
@@ -114,7 +117,8 @@ pub(super) fn load(
         Err(e) => return Ok(Err(e.to_string())),
     };
     Ok(loader.finish(zxid).map_err(|e| e.to_string()).map(|(tree, alive)| {
-        let exact = zxid == Zxid::ZERO || digest == Some((zxid.wire(), tree.digest()));
+        let tells = zxid == Zxid::ZERO || digest == Some((zxid.wire(), tree.digest()));
+        let exact = tells && received != Some(zxid);
         Loaded { tree, sessions: SessionTable::from_loaded(alive), exact }
     }))
 }

@@ -70,9 +70,10 @@ pub(super) struct Learner {
 }
 
 impl Learner {
-    /// Sets out for `leader`; not at once when one has just had nothing to offer us.
+    /// Sets out for `leader`; not at once when we have just refused it.
     pub(super) fn begin(ctx: &mut Ctx<'_>, leader: Sid) -> Learner {
-        let retry_at = ctx.shared.dials_from.filter(|from| *from > ctx.now);
+        let refused = ctx.shared.refused.filter(|(sid, until)| *sid == leader && *until > ctx.now);
+        let retry_at = refused.map(|(_, until)| until);
         if retry_at.is_none() {
             ctx.out.push(Action::Dial(leader));
         }
@@ -141,6 +142,7 @@ impl Learner {
             return Verdict::Stay;
         }
         self.link = Some(link);
+        self.retry_at = None;
         self.stage = Stage::Joining;
         let shared = &ctx.shared;
         let info = LearnerInfo {
@@ -261,7 +263,7 @@ impl Learner {
         let promised = if ctx.shared.is_voter() { ctx.shared.accepted_epoch } else { entered };
         if epoch < promised {
             // As long as the ensemble does without us it would go on like this, as fast as the network allows.
-            ctx.shared.dials_from = Some(ctx.now + REFUSED_WAIT_MS);
+            ctx.shared.refused = Some((self.leader, ctx.now + REFUSED_WAIT_MS));
             return Verdict::look(format!(
                 "leader {} proposes epoch {epoch}, below the promised {promised}",
                 self.leader
@@ -301,7 +303,7 @@ impl Learner {
         Verdict::Stay
     }
 
-    /// Where our leader wants us to cut, and our files do not lead.
+    /// Where our leader wants us to cut, and our files are not known to lead.
     fn uncuttable(&self, shared: &Shared) -> Option<Zxid> {
         shared.uncuttable.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, to)| to)
     }

@@ -112,11 +112,11 @@ pub(super) struct Shared {
     /// Everything accepted up to here is on disk.
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
-    /// The leader of this epoch wants us to cut here, and our files are not known to lead there: if they do not,
-    /// it has to send its tree.
+    /// The leader of this epoch wants us to cut here, and our files are not known to lead there: it has to send its
+    /// tree when they have been read back and do not.
     pub(super) uncuttable: Option<(Epoch, Zxid)>,
-    /// No leader is dialled before then.
-    pub(super) dials_from: Option<Millis>,
+    /// Who proposed an epoch below our promise, and is not dialled again before then.
+    pub(super) refused: Option<(Sid, Millis)>,
     pub(super) waits: VecDeque<Pending>,
     /// Of our disk, as far as we know.
     pub(super) room: Room,
@@ -136,7 +136,7 @@ impl Shared {
             durable: recovered.last,
             trust: recovered.trust,
             uncuttable: None,
-            dials_from: None,
+            refused: None,
             waits: VecDeque::new(),
             room: Room::Ample,
             answered: Millis(0),

@@ -65,7 +65,7 @@ pub(crate) struct SimClient {
 impl SimClient {
     pub(crate) fn new(id: u64, options: &Options, mut prng: Prng) -> SimClient {
         let timeout_ms = prng.between(500, 6000) as i32;
-        let reads_only = prng.chance(1, 5);
+        let reads_only = if options.one_writer { id > 1 } else { prng.chance(1, 5) };
         let held = if options.auth { prng.below(4) } else { 0 };
         SimClient {
             id,

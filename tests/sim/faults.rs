@@ -105,11 +105,14 @@ impl World {
         self.nodes[&sid].server.as_ref().is_some_and(|s| s.zab().reign().is_some())
     }
 
+    fn leader(&self) -> Option<u64> {
+        self.nodes.keys().copied().find(|sid| self.leads(*sid))
+    }
+
     /// Whoever leads, one time in three, if anybody does.
     fn any_or_leader(&self, prng: &mut Prng) -> u64 {
-        let leader = self.nodes.keys().copied().find(|sid| self.leads(*sid));
         let any = self.any_server(prng);
-        leader.filter(|_| prng.chance(1, 3)).unwrap_or(any)
+        self.leader().filter(|_| prng.chance(1, 3)).unwrap_or(any)
     }
 
     /// Who crashes: all, some, whoever leads, or just one.
@@ -145,16 +148,20 @@ impl World {
 
     fn cut(&mut self, prng: &mut Prng) {
         let (a, b) = (self.any_or_leader(prng), self.any_server(prng));
-        let hears_nobody = || self.nodes.keys().map(|c| (*c, a));
-        let is_unheard = || self.nodes.keys().map(|c| (a, *c));
-        let (now, later) = match prng.below(6) {
+        let hears_nobody = |who| self.nodes.keys().map(move |c| (*c, who));
+        let is_unheard = |who| self.nodes.keys().map(move |c| (who, *c));
+        let (now, later) = match prng.below(7) {
             0 => (vec![(a, b)], vec![]),
             1 => (vec![(a, b), (b, a)], vec![]),
-            2 => (hears_nobody().chain(is_unheard()).collect(), vec![]),
-            3 => (hears_nobody().collect(), vec![]),
-            4 => (is_unheard().collect(), vec![]),
-            // One way first: the one side waits for longer than the other.
-            _ => (is_unheard().collect(), hears_nobody().collect::<Vec<_>>()),
+            2 => (hears_nobody(a).chain(is_unheard(a)).collect(), vec![]),
+            3 => (hears_nobody(a).collect(), vec![]),
+            4 => (is_unheard(a).collect(), vec![]),
+            // One way first: the one side waits for longer than the other. A leader does not know yet that it is
+            // none any more.
+            _ => {
+                let deposed = self.leader().unwrap_or(a);
+                (is_unheard(deposed).collect(), hears_nobody(deposed).collect::<Vec<_>>())
+            }
         };
         self.cut_links(now);
         if !later.is_empty() {

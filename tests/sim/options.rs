@@ -12,6 +12,8 @@ pub(crate) struct Options {
     pub(crate) voters: u64,
     pub(crate) observers: u64,
     pub(crate) clients: u64,
+    /// One client writes and all others read: a server that has no writer can only be wrong about what it shows.
+    pub(crate) one_writer: bool,
     /// Events before everything heals.
     pub(crate) steps: u64,
     /// Events between two faults of a kind, on average; 0 is none.
@@ -89,10 +91,12 @@ impl Options {
         let big = prng.chance(1, 40);
         let hard = one_of(prng, &[8 << 10, 32 << 10, 32 << 10]) * if big { 50 } else { 1 };
         let converted = (voters > 1 && prng.chance(1, 8)).then(|| prng.between(1, voters + observers));
+        let one_writer = prng.chance(1, 6);
         Options {
             voters,
             observers,
-            clients: prng.between(1, 4),
+            clients: if one_writer { prng.between(2, 4) } else { prng.between(1, 4) },
+            one_writer,
             steps: prng.between(2_000, if big { STEPS_MAX / 2 } else { STEPS_MAX }),
             crash_every: one_of(prng, &[0, 100, 300, 300, 1000, 1000]),
             cut_every: one_of(prng, &[0, 300, 1000]),
