@@ -111,14 +111,6 @@ fn three_epochs(failed: Option<Zxid>) -> SimDisk {
     stopped_with([z(1, 1), z(2, 1), z(3, 1)].into_iter().zip(segments).collect())
 }
 
-/// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before.
-fn without_the_second_epoch(failed: Option<Zxid>) -> SimDisk {
-    let mut disk = three_epochs(failed);
-    disk.remove(&FileRef::log("log.200000001")).unwrap();
-    disk.sync_dir(Dir::Log).unwrap();
-    disk
-}
-
 /// A server that stopped in order: a snapshot of nothing, and these segments.
 fn stopped(segments: &[Vec<Zxid>]) -> SimDisk {
     stopped_with(segments.iter().map(|zxids| (zxids[0], segment(zxids))).collect())
@@ -182,12 +174,6 @@ fn cases() -> Vec<Case> {
     let log = |zxid| FileRef::log(storage::log_name(zxid));
     let data = |name: &str| FileRef::data(name);
     vec![
-        Case {
-            name: "a missing epoch",
-            make: || without_the_second_epoch(Some(z(3, 1))),
-            damaged: log(z(3, 1)),
-            last: z(1, 2),
-        },
         Case {
             name: "a record",
             make: || flipped_record(z(1, 11), 4),
@@ -842,49 +828,45 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     }
 }
 
-/// Digests tell of a missing epoch, where the tree in front of it is known to be right.
+/// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before. Digests
+/// do, where the tree in front of the hole is known to be right.
 #[test]
-fn an_epoch_that_is_missing_is_noticed_by_its_successor() {
-    for failed in [None, Some(z(3, 1))] {
-        let whole = recover(&mut three_epochs(failed), &OPTIONS).unwrap();
-        assert_eq!((whole.zab.last, whole.zab.window.len()), (z(3, 2), 6));
-        let mut disk = without_the_second_epoch(failed);
-        let error = recover(&mut disk, &OPTIONS).unwrap_err().to_string();
-        assert!(error.contains("log.300000001: zxid 0x300000001 follows 0x100000002"), "{error}");
-        // Nor is such a log cut, and then found out.
-        let before = contents(&mut disk);
-        cut(&mut disk, z(3, 2));
-        assert_eq!(contents(&mut disk), before);
-        cut(&mut disk, z(1, 1));
-        assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(1, 1));
+fn an_epoch_that_is_missing_is_told() {
+    let notes = |disk: &mut SimDisk| {
+        let found = recover(disk, &OPTIONS).unwrap();
+        assert_eq!((found.zab.last, found.zab.trust), (z(3, 2), Trust::Trusted));
+        found.notes
+    };
+    for (failed, behind) in [(None, "0x300000001"), (Some(z(3, 1)), "0x300000002")] {
+        assert_eq!(notes(&mut three_epochs(failed)), [""; 0]);
+        let mut disk = three_epochs(failed);
+        disk.remove(&FileRef::log("log.200000001")).unwrap();
+        let found = notes(&mut disk);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("log.300000001: the tree behind {behind} is not")),
+            "{found:?}"
+        );
     }
-    // The first epoch, and one behind a snapshot of our own.
+    // The first epoch, and one behind a snapshot of our own; not where an original's image, or one that it sent, may
+    // already hold some of what follows.
     let mut disk = three_epochs(None);
     disk.remove(&FileRef::log("log.100000001")).unwrap();
-    assert!(recover(&mut disk, &OPTIONS).is_err());
-    let own = |disk: &mut SimDisk, digest: Option<u64>| {
-        let tree = recover(&mut cut_to(z(1, 2)), &OPTIONS).unwrap().tree;
-        let bytes = image_of(tree, z(1, 2), digest);
-        put(disk, &FileRef::data(storage::snapshot_name(z(1, 2))), &bytes);
-    };
-    let mut disk = without_the_second_epoch(None);
-    own(&mut disk, None);
-    assert!(recover(&mut disk, &OPTIONS).is_err());
-    // The original's image may already hold some of what follows, and so may one that it sent: nobody could tell.
-    let mut disk = without_the_second_epoch(None);
-    own(&mut disk, Some(1));
-    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(3, 2));
-    let mut disk = without_the_second_epoch(None);
-    own(&mut disk, None);
-    put(&mut disk, &FileRef::data("zkctl.received"), &received_at(z(1, 2)));
-    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().zab.last, z(3, 2));
-}
-
-/// The three epochs, cut.
-fn cut_to(last: Zxid) -> SimDisk {
-    let mut disk = three_epochs(None);
-    cut(&mut disk, last);
-    disk
+    assert_eq!(notes(&mut disk).len(), 1);
+    for (digest, received, told) in [(None, false, 1), (Some(1), false, 0), (None, true, 0)] {
+        let mut front = three_epochs(None);
+        cut(&mut front, z(1, 2));
+        let tree = recover(&mut front, &OPTIONS).unwrap().tree;
+        let mut disk = three_epochs(None);
+        put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 2))), &image_of(tree, z(1, 2), digest));
+        if received {
+            put(&mut disk, &FileRef::data("zkctl.received"), &received_at(z(1, 2)));
+        }
+        for log in ["log.100000001", "log.200000001"] {
+            disk.remove(&FileRef::log(log)).unwrap();
+        }
+        assert_eq!(notes(&mut disk).len(), told, "{digest:?}, {received}");
+    }
 }
 
 /// What an orderly stop drops of a snapshot under way must be missed: the rest of it, handed over later, once got

@@ -96,8 +96,8 @@ struct Replay {
     damaged: Vec<Zxid>,
     /// The tree is what the last txn made it, by a digest.
     in_step: bool,
-    /// What it would mean if the next digest were another one.
-    suspected: Option<RecoveryError>,
+    /// That it was once, and is not any more, has been told.
+    told: bool,
 }
 
 impl Replay {
@@ -113,30 +113,27 @@ impl Replay {
             notes,
             damaged,
             in_step: exact,
-            suspected: None,
+            told: false,
         }
     }
 
-    /// Segments that are missing in front of an epoch's first txn leave nothing that zxids tell of: every epoch
-    /// begins at 1. They are missed when the tree was right in front of it and is not behind it.
-    fn suspect_gap(&mut self, file: &str, after: Zxid, zxid: Zxid) {
-        let begins = zxid.epoch() > after.epoch() && names::parse(file, "log") == Some(zxid);
-        if begins && self.in_step {
-            self.suspected = Some(RecoveryError::Gap { file: file.to_owned(), after, got: zxid });
-        }
-    }
-
-    /// Takes note of how the tree's digest compares with the one behind a txn.
-    fn compare(&mut self, digest: DigestCheck, txn: &Txn<'_>) -> Result<(), RecoveryError> {
+    /// Segments that are missing in front of an epoch's first txn leave nothing that zxids tell of, since every epoch
+    /// begins at 1: the tree is another one from there on. Only told: in the original a leader with another tree
+    /// leaves the same, and its learners go on.
+    fn compare(&mut self, digest: DigestCheck, file: &str, record: &TxnRecord<'_>) {
         // A failed txn has none and changes nothing.
-        if matches!(txn, Txn::Error { .. }) && digest == DigestCheck::Absent {
-            return Ok(());
+        if matches!(record.txn, Txn::Error { .. }) && digest == DigestCheck::Absent {
+            return;
+        }
+        if self.in_step && digest == DigestCheck::Mismatch && !std::mem::replace(&mut self.told, true) {
+            self.notes.push(format!(
+                "{file}: the tree behind {} is not the one that its leader had. If a segment in front of this one is \
+                 missing, stop the server and bring it back, or move the whole data directory away and let the \
+                 server synchronise from the others",
+                record.header.zxid
+            ));
         }
         self.in_step = digest == DigestCheck::Match;
-        match self.suspected.take().filter(|_| digest == DigestCheck::Mismatch) {
-            Some(gap) => Err(gap),
-            None => Ok(()),
-        }
     }
 
     /// A snapshot came from a log that holds its txn, or from the leader and stands in for one that does
@@ -454,12 +451,11 @@ fn replay_one(replay: &mut Replay, file: &str, proposal: Proposal, from: Zxid) -
     replay.bridged |= zxid == from;
     if zxid > from {
         replay.pass_damaged(Some(zxid))?;
-        replay.suspect_gap(file, after, zxid);
         let bad = |why: String| RecoveryError::Txn { file: file.to_owned(), zxid, why };
         let record = TxnRecord::decode(&proposal.bytes).map_err(|e| bad(e.to_string()))?;
         if !(matches!(record.txn, Txn::Error { .. }) && mutants::on(Mutant::ErrorTxnNotReplayed)) {
             let outcome = replay.tree.apply(&record.header, &record.txn, record.digest, &mut |_| {});
-            replay.compare(outcome.digest, &record.txn)?;
+            replay.compare(outcome.digest, file, &record);
         }
         replay.sessions.apply(&record.header, &record.txn);
         replay.replayed += 1;

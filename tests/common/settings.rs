@@ -10,6 +10,7 @@ use zkctl::zxid::Zxid;
 
 pub(crate) const ELECTION: u16 = 3888;
 pub(crate) const QUORUM: u16 = 2888;
+pub(crate) const TICK_MS: u64 = 200;
 
 /// One server's; hosts are named by their ids. What a test draws it changes.
 pub(crate) fn settings(
@@ -22,7 +23,7 @@ pub(crate) fn settings(
     Settings {
         me: Sid(me),
         members: listed.into_iter().map(|n| (Sid(n), peer(n))).collect(),
-        tick_ms: 200,
+        tick_ms: TICK_MS,
         session_ms: (400, 8000),
         connections_per_ip: 0,
         connections: 0,
@@ -47,7 +48,7 @@ pub(crate) fn settings(
             standalone: false,
             config_text: "version=0".into(),
             config_version: 0,
-            tick_ms: 200,
+            tick_ms: TICK_MS,
             init_limit: 10,
             sync_limit: 5,
             settle_ms: 200,

@@ -348,8 +348,8 @@ impl SimDisk {
     /// Somebody removes a file, or all of the log directory. What nobody can notice is left out:
     ///
     /// - a segment behind the durable mark: that it was begun is no proof that it ever came to be;
-    /// - a segment in front of one that begins an epoch: digests tell of it, but not where only sessions came and
-    ///   went;
+    /// - a segment in front of one that begins an epoch: nothing but digests tells of it, and they refuse
+    ///   nothing;
     /// - `zkctl.untrusted`, whose removal is how an operator accepts a loss.
     ///
     /// With `acceptedEpoch` alone a promise goes that nothing else tells of; no invariant has been broken by it yet.

@@ -6,6 +6,7 @@
 use crate::budget;
 use crate::disk::{DiskFault, Fuse, Kind, SimDisk};
 use crate::invariants::Check;
+use crate::settings::TICK_MS;
 use crate::world::{Happening, Node, World};
 use std::collections::BTreeSet;
 use zkctl::prng::Prng;
@@ -45,7 +46,9 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.cut_every) {
             self.cut(&mut prng);
         }
-        if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some() {
+        if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some()
+            && self.now >= self.cut_until
+        {
             self.heal_cuts();
         }
         if let Some(mut prng) = self.chances.draw(options.reset_every) {
@@ -148,20 +151,19 @@ impl World {
 
     fn cut(&mut self, prng: &mut Prng) {
         let (a, b) = (self.any_or_leader(prng), self.any_server(prng));
-        let hears_nobody = |who| self.nodes.keys().map(move |c| (*c, who));
-        let is_unheard = |who| self.nodes.keys().map(move |c| (who, *c));
-        let (now, later) = match prng.below(7) {
+        let hears_nobody = || self.nodes.keys().map(|c| (*c, a));
+        let is_unheard = || self.nodes.keys().map(|c| (a, *c));
+        if let Some(leader) = self.leader().filter(|_| prng.chance(1, 7)) {
+            return self.depose(leader);
+        }
+        let (now, later) = match prng.below(6) {
             0 => (vec![(a, b)], vec![]),
             1 => (vec![(a, b), (b, a)], vec![]),
-            2 => (hears_nobody(a).chain(is_unheard(a)).collect(), vec![]),
-            3 => (hears_nobody(a).collect(), vec![]),
-            4 => (is_unheard(a).collect(), vec![]),
-            // One way first: the one side waits for longer than the other. A leader does not know yet that it is
-            // none any more.
-            _ => {
-                let deposed = self.leader().unwrap_or(a);
-                (is_unheard(deposed).collect(), hears_nobody(deposed).collect::<Vec<_>>())
-            }
+            2 => (hears_nobody().chain(is_unheard()).collect(), vec![]),
+            3 => (hears_nobody().collect(), vec![]),
+            4 => (is_unheard().collect(), vec![]),
+            // One way first: the one side waits for longer than the other.
+            _ => (is_unheard().collect(), hears_nobody().collect::<Vec<_>>()),
         };
         self.cut_links(now);
         if !later.is_empty() {
@@ -169,6 +171,15 @@ impl World {
         } else if prng.chance(1, 2) {
             self.after(prng.between(5, 300), Happening::HealCuts);
         }
+    }
+
+    /// A leader is cut off for as long as the others need to follow another one. With a slow clock it does not know
+    /// yet that it is none any more.
+    fn depose(&mut self, leader: u64) {
+        let others = || self.nodes.keys().filter(move |sid| **sid != leader);
+        let cut = others().flat_map(|sid| [(*sid, leader), (leader, *sid)]).collect();
+        self.cut_until = self.now + 2 * self.options.limits.1 * TICK_MS + 2000;
+        self.cut_links(cut);
     }
 
     /// Nothing arrives any more from the first of each pair at the second.

@@ -158,7 +158,10 @@ impl World {
         };
         let lossy = self.options.reset_bytes > 0 && !self.healed;
         if let Some(mut prng) = self.chances.draw(if lossy { every } else { 0 }) {
-            bytes.truncate(prng.below(bytes.len() as u64) as usize);
+            // Often near the end, where what is long has all come but for its last word.
+            let len = bytes.len() as u64;
+            let near = prng.between(1, 100).min(len);
+            bytes.truncate(if prng.chance(1, 2) { len - near } else { prng.below(len) } as usize);
             if !bytes.is_empty() {
                 self.give(to.0, Event::PeerBytes { link: to.2, bytes: &bytes })?;
             }

@@ -126,7 +126,7 @@ impl Options {
                 prng,
                 &[30, 150, u64::from(u32::MAX), u64::from(u32::MAX), u64::from(u32::MAX)],
             ) as u32,
-            limits: (one_of(prng, &[10, 10, 40]), one_of(prng, &[5, 5, 5, 20])),
+            limits: (one_of(prng, &[10, 10, 40]), one_of(prng, &[5, 5, 20])),
             snap_count: one_of(prng, &[4, 20, 100]),
             prealloc: one_of(prng, &[0, 1 << 10, 16 << 10]),
             log_bytes: prng.chance(1, 3).then_some(3000),

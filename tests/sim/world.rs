@@ -111,6 +111,8 @@ pub(crate) struct World {
     pub(crate) by_link: BTreeMap<(u64, u64, LinkId), u64>,
     next_id: u64,
     pub(crate) cuts: BTreeSet<(u64, u64)>,
+    /// They do not heal before then.
+    pub(crate) cut_until: u64,
     /// What goes wrong, and when.
     pub(crate) chances: Faults,
     /// Who is still to be restarted, one by one.
@@ -172,6 +174,7 @@ impl World {
             by_link: BTreeMap::new(),
             next_id: 1000,
             cuts: BTreeSet::new(),
+            cut_until: 0,
             chances,
             rolling: VecDeque::new(),
             gone: false,
@@ -290,6 +293,7 @@ impl World {
             Happening::ClientBytes { client, conn, to_server } => {
                 self.client_bytes(client, conn, to_server)?
             }
+            Happening::HealCuts if self.now < self.cut_until => {}
             Happening::HealCuts => self.heal_cuts(),
             Happening::Emptied(sid) => self.empty(sid),
             Happening::Cut(links) => self.cut_links(links),
