@@ -828,6 +828,26 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     }
 }
 
+/// A running server's log has no torn tail: what is damaged behind the last mark was acknowledged.
+#[test]
+fn damage_in_a_running_server_is_no_torn_tail() {
+    let make = || {
+        let mut disk = flipped_record(z(1, 21), 8);
+        disk.remove(&FileRef::log("zkctl.durable")).unwrap();
+        disk
+    };
+    let started = recover(&mut make(), &OPTIONS).unwrap();
+    assert_eq!((started.zab.last, started.zab.trust), (z(1, 28), Trust::Trusted), "nobody could tell");
+    let mut disk = make();
+    // A cut that is not made: nothing leads up to it.
+    let cut = DiskOp::CutBehind { after: z(1, 40), rest: READ_BACK };
+    let batch = Batch { lane: Lane::Log, id: 1, ops: vec![cut, DiskOp::Recover(OPTIONS)] };
+    let result = storage::execute(&mut disk, batch).result;
+    assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
+    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.last, found.zab.trust), (z(1, 28), Trust::Lost));
+}
+
 /// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before. Digests
 /// do, where the tree in front of the hole is known to be right.
 #[test]

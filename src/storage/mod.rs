@@ -353,7 +353,7 @@ impl Storage {
         }
     }
 
-    /// Nothing is known to be durable any more; the cut takes the mark with it.
+    /// Nothing is known to be durable any more; a cut that is made takes the mark with it.
     fn cut(&mut self, after: Zxid, rest: Rest, ops: &mut Vec<DiskOp>) {
         self.log.close(ops);
         self.durable = None;

@@ -2,7 +2,7 @@
 //!
 //! Tells a torn tail (bytes that were never durable: cut, go on) from corruption (bytes that were:
 //! refused with their position). Never serves an empty tree when log files exist (ZOOKEEPER-2325),
-//! and never skips a gap.
+//! and never skips a gap that zxids tell of.
 
 use super::disk::{Dir, Disk, DiskError, FileRef, TEMPORARY, read_all, replace};
 use super::durable_mark::DurableMark;
@@ -162,15 +162,24 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
 pub(super) fn begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     identity::check(disk, options)?;
     remove_temporaries(disk)?;
-    reload(disk, options)
+    read_back(disk, options, false)
 }
 
 /// Reads the database back in a running server. Unfinished files are left alone: the other lane may be
-/// writing a spare segment or a snapshot.
+/// writing a spare segment or a snapshot. The log has no torn tail any more, so all damage is damage; at the next
+/// start it might be taken for one, and is therefore written down.
 pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     if mutants::on(Mutant::ReloadSweepsFiles) {
         remove_temporaries(disk)?;
     }
+    let result = read_back(disk, options, true);
+    if let Err(DiskError::Recovery(error @ RecoveryError::Corrupt { .. })) = &result {
+        untrusted::add(disk, format!("{}\n", error.damage()).as_bytes())?;
+    }
+    result
+}
+
+fn read_back(disk: &mut dyn Disk, options: &RecoveryOptions, running: bool) -> Result<Recovered, DiskError> {
     let logs = names::all(&disk.list(Dir::Log)?, "log");
     let snapshots = names::all(&disk.list(Dir::Data)?, "snapshot");
     let mut notes = Vec::new();
@@ -191,8 +200,8 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
     let newest = snapshots::load_newest(disk, options, !logs.is_empty(), &mut notes)?;
     let mut replay = Replay::begin(newest, notes);
     let from = replay.tree.last_zxid();
-    let Marks { durable, begun } = Marks::read(disk, logs.last().copied(), trust)?;
-    let segment = replay_logs(disk, &logs, from, (durable, begun.as_deref()), &mut replay)?;
+    let marks = Marks { running, ..Marks::read(disk, logs.last().copied(), trust)? };
+    let segment = replay_logs(disk, &logs, from, &marks, &mut replay)?;
     replay.pass_damaged(None)?;
     make_durable(disk, &logs)?;
     // Not before the snapshot's own name is durable.
@@ -213,7 +222,7 @@ pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<R
         sessions: replay.sessions,
         zab: zab::Recovered { accepted_epoch, current_epoch, last, window, trust },
         segment,
-        mark: durable,
+        mark: marks.durable,
         replayed: replay.replayed,
         notes: replay.notes,
     })
@@ -307,6 +316,8 @@ struct Marks {
     durable: Option<DurableMark>,
     /// The name of the segment that we began last.
     begun: Option<Vec<u8>>,
+    /// The server runs: no crash can have left a torn tail.
+    running: bool,
 }
 
 impl Marks {
@@ -330,7 +341,7 @@ impl Marks {
             disk.remove(&file)?;
             disk.sync_dir(Dir::Log)?;
         }
-        Ok(Marks { durable: durable.filter(|_| !void), begun })
+        Ok(Marks { durable: durable.filter(|_| !void), begun, running: false })
     }
 }
 
@@ -339,7 +350,7 @@ fn replay_logs(
     disk: &mut dyn Disk,
     logs: &[Zxid],
     from: Zxid,
-    (mark, begun): (Option<DurableMark>, Option<&[u8]>),
+    marks: &Marks,
     replay: &mut Replay,
 ) -> Result<Option<Segment>, DiskError> {
     let mut segment = None;
@@ -351,15 +362,15 @@ fn replay_logs(
         let mut marked = None;
         while let Some(record) = reader.next(disk)? {
             checksum = record.checksum;
-            if mark.is_some_and(|m| m.segment == *first && m.offset == reader.offset()) {
+            if marks.durable.is_some_and(|m| m.segment == *first && m.offset == reader.offset()) {
                 marked = Some(checksum);
             }
             replay_one(replay, &name, Proposal { zxid: record.zxid, bytes: record.bytes }, from)?;
         }
         let Some(end) = reader.end().cloned() else { continue };
         let newest = logs.last() == Some(first);
-        let ours = begun == Some(name.as_bytes());
-        judge(&name, (*first, newest, ours), &end, mark, marked)?;
+        let ours = marks.begun.as_deref() == Some(name.as_bytes());
+        judge(&name, (*first, newest, ours), &end, marks, marked)?;
         if let Some(damage) = &end.damage
             && !mutants::on(Mutant::TornTailKept)
         {
@@ -385,14 +396,14 @@ fn judge(
     name: &str,
     (first, newest, ours): (Zxid, bool, bool),
     end: &End,
-    mark: Option<DurableMark>,
+    marks: &Marks,
     marked: Option<u64>,
 ) -> Result<(), RecoveryError> {
     let corrupt = |why: String, durable: u64| {
         Err(RecoveryError::Corrupt { file: name.to_owned(), offset: end.offset, why, durable })
     };
     let mut void = false;
-    if let Some(mark) = mark.filter(|m| m.segment == first) {
+    if let Some(mark) = marks.durable.filter(|m| m.segment == first) {
         if end.offset < mark.offset && !mutants::on(Mutant::CorruptionCutAsTorn) {
             let why = end.damage.clone().unwrap_or("the records end here".into());
             return corrupt(why, mark.offset);
@@ -401,8 +412,8 @@ fn judge(
         void = marked.is_some_and(|checksum| checksum != mark.checksum);
     }
     let Some(why) = end.damage.clone() else { return Ok(()) };
-    let below = mark.is_some_and(|m| first < m.segment);
-    if below || !newest {
+    let below = marks.durable.is_some_and(|m| first < m.segment);
+    if below || !newest || marks.running {
         return corrupt(why, end.offset);
     }
     // No crash leaves a place that cannot be read.

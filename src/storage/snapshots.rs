@@ -15,8 +15,8 @@ use crate::zxid::Zxid;
 pub(super) struct Loaded {
     pub(super) tree: Tree,
     pub(super) sessions: SessionTable,
-    /// The tree is what its zxid made it, and its digest says so. An original's image may already hold some of what
-    /// follows, also one that it sent.
+    /// The tree is what its zxid made it: its digest says so, or it is the first. An original's image may already hold
+    /// some of what follows, also one that it sent.
     pub(super) exact: bool,
 }
 

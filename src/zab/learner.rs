@@ -34,7 +34,7 @@ enum Stage {
     Promised,
     /// A SNAP's stream is arriving.
     Loading(Zxid),
-    /// The log was cut behind the tree, which is being loaded again.
+    /// The log is cut behind the tree, if it can be, and the tree is loaded again.
     Reloading,
     /// Proposals of the synchronization are arriving.
     Synchronizing,
@@ -297,7 +297,7 @@ impl Learner {
         self.committed = to;
         self.stage = if reload { Stage::Reloading } else { Stage::Synchronizing };
         if reload {
-            // Until they have been read back: whoever joins meanwhile must not be told to cut once more.
+            // Until they have been read back: if the link ends before, we must not be told to cut once more.
             ctx.shared.uncuttable = Some((self.epoch, to));
         }
         Verdict::Stay

@@ -398,7 +398,7 @@ impl World {
                 return Err(format!("server {sid} cannot start: {e}\nfiles: {files:?}"));
             }
         };
-        no_false_alarm::check(sid, node.damaged, &mut node.disk)?;
+        no_false_alarm::check(sid, node.damaged, &mut node.disk, &recovered.notes)?;
         node.life += 1;
         node.began = now;
         node.lanes = [(Lane::Log, VecDeque::new()), (Lane::Bulk, VecDeque::new())].into();
