@@ -828,6 +828,21 @@ fn a_cut_into_the_hole_before_a_received_snapshot_is_not_made() {
     }
 }
 
+/// A disk that wrote one snapshot's bytes over another's: all sums are right. (Seed 15033775 of the simulator, Liveness:
+/// a session that had ended came back.)
+#[test]
+fn a_snapshot_of_another_zxid_is_damaged() {
+    let mut disk = ordinary();
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 20))), &empty_tree_at(z(1, 10)));
+    let found = recover(&mut disk, &OPTIONS).unwrap();
+    assert_eq!((found.zab.last, found.replayed), (z(1, 30), 30), "the one before stands in");
+    assert!(found.notes[0].contains("another snapshot's"), "{:?}", found.notes);
+    // The original's may hold more than its name says.
+    let mut disk = ordinary();
+    put(&mut disk, &FileRef::data(storage::snapshot_name(z(1, 20))), &empty_tree_at(z(1, 22)));
+    assert_eq!(recover(&mut disk, &OPTIONS).unwrap().replayed, 10);
+}
+
 /// A running server's log has no torn tail: what is damaged behind the last mark was acknowledged.
 #[test]
 fn damage_in_a_running_server_is_no_torn_tail() {

@@ -234,7 +234,8 @@ pub struct Tail {
     /// The zxid and digest of the tree, when the writer kept digests of version 2. Zxid 0 stands for "none
     /// yet". The original's digest may be of an earlier or later txn than the file's name: see its zxid.
     pub digest: Option<(i64, u64)>,
-    /// The last processed zxid, when the writer added it. The file's name wins over it.
+    /// The last processed zxid, when the writer added it. The original's tree may be ahead of its name, whose zxid is
+    /// the one to go on from, and is never behind it.
     pub last_zxid: Option<i64>,
 }
 

@@ -38,8 +38,8 @@ pub(super) enum LinkKind {
     ElectionSilent,
     /// Both sides know each other.
     Election(Sid),
-    /// Our link to the leader, not yet there.
-    QuorumDialling,
+    /// Our link to a leader, not yet there.
+    QuorumDialling(Sid),
     /// Between leader and learner.
     Quorum,
 }
@@ -86,10 +86,10 @@ pub(super) enum FromPeer {
     ElectionUnanswered(Sid),
     /// A vote.
     Notified(Sid, Notification),
-    /// Our link to the leader stands.
-    Dialled(LinkId),
+    /// Our link to a leader stands.
+    Dialled(Sid, LinkId),
     /// It could not be made.
-    DialFailed,
+    DialFailed(Sid),
     /// A learner connected.
     Accepted(LinkId),
     /// A quorum link ended.
@@ -166,7 +166,7 @@ impl Links {
     /// Dials the leader's quorum port.
     pub(super) fn dial_leader(&mut self, leader: Sid, out: &mut Vec<Action>) -> bool {
         let Some(address) = self.members.get(&leader).cloned() else { return false };
-        self.dial(LinkKind::QuorumDialling, address.host, address.quorum_port, out);
+        self.dial(LinkKind::QuorumDialling(leader), address.host, address.quorum_port, out);
         true
     }
 
@@ -266,9 +266,9 @@ impl Links {
                 entry.kind = LinkKind::Election(peer);
                 Some(FromPeer::ElectionUp(peer))
             }
-            LinkKind::QuorumDialling => {
+            LinkKind::QuorumDialling(leader) => {
                 entry.kind = LinkKind::Quorum;
-                Some(FromPeer::Dialled(link))
+                Some(FromPeer::Dialled(leader, link))
             }
             LinkKind::ElectionCalled(_)
             | LinkKind::ElectionSilent
@@ -282,7 +282,7 @@ impl Links {
         self.election.retain(|_, l| *l != link);
         match removed.kind {
             LinkKind::ElectionDialling(peer) if refused => Some(FromPeer::ElectionGone(peer)),
-            LinkKind::QuorumDialling => Some(FromPeer::DialFailed),
+            LinkKind::QuorumDialling(leader) => Some(FromPeer::DialFailed(leader)),
             _ => None,
         }
     }
@@ -330,7 +330,7 @@ impl Links {
                 }),
                 LinkKind::ElectionDialling(_)
                 | LinkKind::ElectionCalled(_)
-                | LinkKind::QuorumDialling
+                | LinkKind::QuorumDialling(_)
                 | LinkKind::Quorum => return,
             };
             match step {
@@ -418,7 +418,7 @@ impl Links {
     /// One piece per link that has something to send.
     pub(super) fn flush(&mut self, out: &mut Vec<Action>) {
         for (id, link) in &mut self.links {
-            let dialling = matches!(link.kind, LinkKind::ElectionDialling(_) | LinkKind::QuorumDialling);
+            let dialling = matches!(link.kind, LinkKind::ElectionDialling(_) | LinkKind::QuorumDialling(_));
             if !link.outbound.is_empty() && !dialling {
                 let tell = link.sending.is_some();
                 let bytes = std::mem::take(&mut link.outbound);

@@ -264,8 +264,8 @@ impl Server {
             FromPeer::ElectionGone(peer) => Input::ElectionGone(peer),
             FromPeer::ElectionUnanswered(peer) => Input::ElectionUnanswered(peer),
             FromPeer::Notified(from, notification) => Input::Notified { from, notification },
-            FromPeer::Dialled(link) => Input::Dialled(link),
-            FromPeer::DialFailed => Input::DialFailed,
+            FromPeer::Dialled(leader, link) => Input::Dialled { leader, link },
+            FromPeer::DialFailed(leader) => Input::DialFailed(leader),
             FromPeer::Accepted(link) => Input::Accepted(link),
             FromPeer::QuorumDown(link) => Input::LinkDown(link),
         };
@@ -277,7 +277,7 @@ impl Server {
         entry.inbound.extend_from_slice(bytes);
         match entry.kind {
             links::LinkKind::Quorum => self.on_quorum_bytes(now, link, out),
-            links::LinkKind::QuorumDialling => {}
+            links::LinkKind::QuorumDialling(_) => {}
             _ => {
                 let mut from = Vec::new();
                 self.links.on_election_bytes(link, out, &mut from);
@@ -313,7 +313,7 @@ impl Server {
             Z::StopListening => out.push(Action::StopListening),
             Z::Dial(leader) => {
                 if !self.links.dial_leader(leader, out) {
-                    self.zab_input(now, Input::DialFailed);
+                    self.zab_input(now, Input::DialFailed(leader));
                 }
             }
             Z::Send { link, message } => self.links.send(link, &message),

@@ -5,7 +5,7 @@ use super::names;
 use super::received;
 use super::recovery::RecoveryOptions;
 use super::recovery_error::RecoveryError;
-use crate::format::snapshot::{self, TAIL_MAX, Verifier};
+use crate::format::snapshot::{self, TAIL_MAX, Tail, Verifier};
 use crate::mutants::{self, Mutant};
 use crate::session::SessionTable;
 use crate::tree::{Loader, Tree, TreeOptions};
@@ -111,13 +111,17 @@ pub(super) fn load(
     buffer.resize(had + TAIL_MAX, 0);
     let read = disk.read(&file, offset, &mut buffer[had..])?;
     buffer.truncate(had + read);
-    let digest = match verifier.tail(&buffer) {
-        Ok(tail) => tail.digest,
-        Err(_) if mutants::on(Mutant::SnapshotChecksumIgnored) => None,
+    let tail = match verifier.tail(&buffer) {
+        Ok(tail) => tail,
+        Err(_) if mutants::on(Mutant::SnapshotChecksumIgnored) => Tail::default(),
         Err(e) => return Ok(Err(e.to_string())),
     };
+    // An original's tree may be ahead of its name, and never behind.
+    if let Some(last) = tail.last_zxid.filter(|last| *last < zxid.wire()) {
+        return Ok(Err(format!("it holds the tree of zxid {last:#x}, another snapshot's")));
+    }
     Ok(loader.finish(zxid).map_err(|e| e.to_string()).map(|(tree, alive)| {
-        let tells = zxid == Zxid::ZERO || digest == Some((zxid.wire(), tree.digest()));
+        let tells = zxid == Zxid::ZERO || tail.digest == Some((zxid.wire(), tree.digest()));
         let exact = tells && received != Some(zxid);
         Loaded { tree, sessions: SessionTable::from_loaded(alive), exact }
     }))

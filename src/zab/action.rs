@@ -67,10 +67,15 @@ pub enum Input {
         /// What it said.
         notification: Notification,
     },
-    /// The link that `Action::Dial` asked for stands.
-    Dialled(LinkId),
-    /// The link that `Action::Dial` asked for could not be made.
-    DialFailed,
+    /// A link that `Action::Dial` asked for stands.
+    Dialled {
+        /// Who was dialled: another leader may be wanted by now.
+        leader: Sid,
+        /// The link.
+        link: LinkId,
+    },
+    /// A link to this leader that `Action::Dial` asked for could not be made.
+    DialFailed(Sid),
     /// A learner opened a link to our quorum port.
     Accepted(LinkId),
     /// A link ended.

@@ -114,15 +114,17 @@ impl Zab {
                 Role::Leading(leader) => leader.on_learner_room(&mut ctx, link, room),
                 _ => Verdict::Stay,
             },
-            Input::Dialled(link) => match &mut self.role {
-                Role::Learning(learner) => learner.on_dialled(&mut ctx, link),
+            Input::Dialled { leader, link } => match &mut self.role {
+                Role::Learning(learner) if learner.leader() == leader => learner.on_dialled(&mut ctx, link),
                 _ => {
                     ctx.close(link, "a link that nobody waits for");
                     Verdict::Stay
                 }
             },
-            Input::DialFailed => {
-                if let Role::Learning(learner) = &mut self.role {
+            Input::DialFailed(leader) => {
+                if let Role::Learning(learner) = &mut self.role
+                    && learner.leader() == leader
+                {
                     learner.on_dial_failed(now);
                 }
                 Verdict::Stay

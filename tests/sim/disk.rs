@@ -32,6 +32,8 @@ struct File {
     lost: bool,
 }
 
+const MARK: &str = "zkctl.durable";
+
 /// What can be done to a disk, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -266,8 +268,7 @@ impl SimDisk {
 
     /// Files whose bytes were durable, each with how far: the log below its mark, and snapshots.
     fn durable_files(&self, dir: Dir) -> Option<Vec<(String, u64, usize)>> {
-        let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
-        let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
+        let mark = self.durable_mark()?;
         let prefix = if dir == Dir::Log { "log" } else { "snapshot" };
         let mut places = Vec::new();
         for (name, id) in &self.dirs[&dir].now {
@@ -378,9 +379,16 @@ impl SimDisk {
         });
     }
 
+    /// How far the log was certainly durable. A power cut may bring an older mark back, so the lesser of the two.
+    fn durable_mark(&self) -> Option<DurableMark> {
+        let names = &self.dirs[&Dir::Log];
+        let now = DurableMark::decode(&self.files[names.now.get(MARK)?].now)?;
+        let durable = DurableMark::decode(&self.files[names.durable.get(MARK)?].synced)?;
+        Some(if (now.segment, now.offset) < (durable.segment, durable.offset) { now } else { durable })
+    }
+
     fn one_segment(&self, prng: &mut Prng) -> Option<String> {
-        let mark = self.find(&FileRef::log("zkctl.durable")).map(|id| &self.files[&id].now);
-        let mark = mark.and_then(|bytes| DurableMark::decode(bytes))?;
+        let mark = self.durable_mark()?;
         let mut all: Vec<_> =
             self.dirs[&Dir::Log].now.keys().filter_map(|name| storage::parse_name(name, "log")).collect();
         all.sort_unstable();

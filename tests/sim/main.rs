@@ -91,7 +91,8 @@ fn drive(world: &mut World) -> Result<(), String> {
     until(world, "the servers do not stay equal", convergence::is_equal)?;
     if world.options.clients_go {
         world.clients_go()?;
-        until(world, "what clients left behind stays", no_growth::holds)?;
+        until(world, "what clients left behind stays", no_growth::holds)
+            .map_err(|e| format!("{e}: {}", no_growth::left(world)))?;
     }
     nothing_lost::check(world)
 }

@@ -2,6 +2,7 @@
 
 use crate::members::Members;
 use crate::script::{INIT_MS, RESEND_MS, SETTLE_MS, Script, ZK1, ZK2, ZK3, ZK4, ZK5};
+use zkctl::wire::vote::PeerState;
 
 fn three() -> Script {
     Script::new(&Members::voters(&[ZK1, ZK2, ZK3]))
@@ -144,7 +145,7 @@ fn a_silent_voter_is_not_waited_for_longer_than_finalize_wait() {
     z.looks(ZK2);
     z.wait(SETTLE_MS);
     z.messages();
-    assert_eq!(z.state(ZK2), zkctl::wire::vote::PeerState::Leading);
+    assert_eq!(z.state(ZK2), PeerState::Leading);
 }
 
 #[test]
@@ -199,4 +200,22 @@ fn a_server_that_is_stopped_while_it_looks_elects_nobody() {
     z.looks(ZK2);
     z.leads(ZK3, 1);
     z.follows(ZK1, ZK3);
+}
+
+/// Seed 14027903 of the simulator, Liveness: a server followed whom it had set out for before, and told everybody that it
+/// follows another; a third, which believed it, found no leader for ever.
+#[test]
+fn a_late_link_to_another_leader_is_not_followed() {
+    let mut z = three();
+    z.start(ZK1);
+    z.start(ZK2);
+    z.vote(ZK2, ZK1, "LOOKING zk2 at 0:0 of epoch 0, round 1");
+    z.wait(SETTLE_MS);
+    assert_eq!((z.state(ZK1), z.state(ZK2)), (PeerState::Following, PeerState::Looking));
+    z.start(ZK3);
+    z.dialled_late(ZK1, ZK3);
+    z.is_silent(ZK1, ZK3);
+    z.run();
+    z.leads(ZK2, 1);
+    z.follows(ZK1, ZK2);
 }

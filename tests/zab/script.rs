@@ -218,13 +218,19 @@ impl Script {
             }
             if self.host(other).dialling == Some(sid) {
                 self.host(other).dialling = None;
-                self.next.push_back((other, Input::DialFailed));
+                self.next.push_back((other, Input::DialFailed(sid)));
             }
         }
         let dead: Vec<LinkId> = self.ends.iter().filter(|(_, e)| e.owner == sid).map(|(l, _)| *l).collect();
         for link in dead {
             self.hang_up(link);
         }
+        self.follow_up();
+    }
+
+    /// A link that `sid` asked for when it had set out for another leader stands at last.
+    pub(crate) fn dialled_late(&mut self, sid: Sid, leader: Sid) {
+        self.link(sid, leader);
         self.follow_up();
     }
 
@@ -622,20 +628,24 @@ impl Script {
 
     fn dial(&mut self, sid: Sid, leader: Sid) {
         if !self.is_up(leader) {
-            self.next.push_back((sid, Input::DialFailed));
+            self.next.push_back((sid, Input::DialFailed(leader)));
             return;
         }
         if !self.hosts[&leader].listening {
             self.host(sid).dialling = Some(leader);
             return;
         }
+        self.link(sid, leader);
+    }
+
+    fn link(&mut self, sid: Sid, leader: Sid) {
         let (ours, theirs) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
         self.next_link += 2;
         let end = |owner, peer, other| End { owner, peer, other, sent: VecDeque::new() };
         self.ends.insert(ours, end(sid, leader, theirs));
         self.ends.insert(theirs, end(leader, sid, ours));
         self.next.push_back((leader, Input::Accepted(theirs)));
-        self.next.push_back((sid, Input::Dialled(ours)));
+        self.next.push_back((sid, Input::Dialled { leader, link: ours }));
     }
 
     fn put(&mut self, link: LinkId, item: Item) {
