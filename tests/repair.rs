@@ -175,6 +175,17 @@ fn cases() -> Vec<Case> {
     let data = |name: &str| FileRef::data(name);
     vec![
         Case {
+            name: "another segment's bytes",
+            make: || {
+                let mut disk = ordinary();
+                let (older, _) = segment(&(1..=10).map(|n| z(1, n)).collect::<Vec<_>>());
+                put(&mut disk, &FileRef::log("log.100000015"), &older);
+                disk
+            },
+            damaged: log(z(1, 21)),
+            last: z(1, 20),
+        },
+        Case {
             name: "a record",
             make: || flipped_record(z(1, 11), 4),
             damaged: log(z(1, 11)),
@@ -843,7 +854,8 @@ fn a_snapshot_of_another_zxid_is_damaged() {
     assert_eq!(recover(&mut disk, &OPTIONS).unwrap().replayed, 10);
 }
 
-/// A running server's log has no torn tail: what is damaged behind the last mark was acknowledged.
+/// A running server's log has no torn tail: what is damaged behind the last mark was acknowledged, and the next start
+/// could not tell.
 #[test]
 fn damage_in_a_running_server_is_no_torn_tail() {
     let make = || {
@@ -853,14 +865,15 @@ fn damage_in_a_running_server_is_no_torn_tail() {
     };
     let started = recover(&mut make(), &OPTIONS).unwrap();
     assert_eq!((started.zab.last, started.zab.trust), (z(1, 28), Trust::Trusted), "nobody could tell");
-    let mut disk = make();
-    // A cut that is not made: nothing leads up to it.
-    let cut = DiskOp::CutBehind { after: z(1, 40), rest: READ_BACK };
-    let batch = Batch { lane: Lane::Log, id: 1, ops: vec![cut, DiskOp::Recover(OPTIONS)] };
-    let result = storage::execute(&mut disk, batch).result;
-    assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
-    let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
-    assert_eq!((found.zab.last, found.zab.trust), (z(1, 28), Trust::Lost));
+    // A cut that is not made, since nothing leads up to it, and one of what is in memory.
+    let ops = |after, rest| vec![DiskOp::CutBehind { after, rest }, DiskOp::Recover(OPTIONS)];
+    for ops in [ops(z(1, 40), READ_BACK), ops(z(1, 29), Rest::History)] {
+        let mut disk = make();
+        let result = storage::execute(&mut disk, Batch { lane: Lane::Log, id: 1, ops }).result;
+        assert!(matches!(result, Err(DiskError::Recovery(_))), "{result:?}");
+        let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+        assert_eq!((found.zab.last, found.zab.trust), (z(1, 28), Trust::Lost));
+    }
 }
 
 /// Whoever removed epoch 2 left nothing that zxids would tell of: an epoch begins at 1 whatever went before. Digests

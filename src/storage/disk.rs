@@ -275,10 +275,13 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Found>, DiskErro
         DiskOp::Rename { dir, from, to } => disk.rename(dir, &from, &to)?,
         DiskOp::Remove(file) => disk.remove(&file)?,
         DiskOp::Replace { file, bytes } => replace(disk, &file, &bytes)?,
-        DiskOp::CutBehind { after, rest } => match cut::cut_behind(disk, after, rest) {
-            Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
-            cut => cut?,
-        },
+        DiskOp::CutBehind { after, rest } => {
+            let cut = cut::cut_behind(disk, after, rest);
+            match untrusted::remember(disk, cut) {
+                Err(_) if mutants::on(Mutant::FailedCutIgnored) => {}
+                cut => cut?,
+            }
+        }
         DiskOp::Recover(options) => {
             return Ok(Some(Found::Database(Box::new(recovery::reload(disk, &options)?))));
         }

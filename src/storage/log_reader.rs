@@ -1,6 +1,7 @@
 //! Reading one segment record by record, in bounded memory, and telling how it ends.
 
 use super::disk::{Disk, DiskError, FileRef, piece};
+use super::names;
 use crate::format::txn_log::{self, EndKind, Step};
 use crate::jute::Reader;
 use crate::zxid::Zxid;
@@ -15,7 +16,7 @@ pub struct End {
     pub damage: Option<String>,
     /// Whether a whole record stands anywhere behind the damage.
     pub record_behind: bool,
-    /// The damage is a place that the disk cannot read any more.
+    /// No crash leaves this: a place that the disk cannot read any more, or another segment's records.
     pub unreadable: bool,
 }
 
@@ -41,6 +42,8 @@ pub struct Record {
 #[derive(Debug)]
 pub struct LogReader {
     file: FileRef,
+    /// The zxid that the first record must have: the segment's name. `None` behind it.
+    first: Option<Zxid>,
     buffer: Vec<u8>,
     /// Where `buffer` begins in the file.
     base: u64,
@@ -56,7 +59,8 @@ const BEHIND_MAX: u64 = 512 << 20;
 impl LogReader {
     /// Opens a segment and checks its header. Without one it is an empty, damaged segment.
     pub fn open(disk: &mut dyn Disk, file: FileRef) -> Result<LogReader, DiskError> {
-        let mut reader = LogReader { file, buffer: Vec::new(), base: 0, at: 0, eof: false, end: None };
+        let first = names::parse(&file.name, "log");
+        let mut reader = LogReader { file, first, buffer: Vec::new(), base: 0, at: 0, eof: false, end: None };
         reader.fill(disk)?;
         if reader.end.is_some() {
             return Ok(reader);
@@ -169,6 +173,11 @@ impl LogReader {
                         self.end = Some(End { offset, damage, record_behind: true, unreadable: false });
                         return Ok(None);
                     };
+                    if self.first.take().is_some_and(|first| first != zxid) {
+                        let damage = Some(format!("it begins with zxid {zxid}, as another segment does"));
+                        self.end = Some(End { offset, damage, record_behind: true, unreadable: true });
+                        return Ok(None);
+                    }
                     let bytes = Bytes::copy_from_slice(body);
                     let record = Record { zxid, bytes, checksum: checksum.into() };
                     self.at += used;

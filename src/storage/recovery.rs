@@ -166,17 +166,13 @@ pub(super) fn begin(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Re
 }
 
 /// Reads the database back in a running server. Unfinished files are left alone: the other lane may be
-/// writing a spare segment or a snapshot. The log has no torn tail any more, so all damage is damage; at the next
-/// start it might be taken for one, and is therefore written down.
+/// writing a spare segment or a snapshot. The log has no torn tail any more, so all damage is damage.
 pub(super) fn reload(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     if mutants::on(Mutant::ReloadSweepsFiles) {
         remove_temporaries(disk)?;
     }
     let result = read_back(disk, options, true);
-    if let Err(DiskError::Recovery(error @ RecoveryError::Corrupt { .. })) = &result {
-        untrusted::add(disk, format!("{}\n", error.damage()).as_bytes())?;
-    }
-    result
+    untrusted::remember(disk, result)
 }
 
 fn read_back(disk: &mut dyn Disk, options: &RecoveryOptions, running: bool) -> Result<Recovered, DiskError> {

@@ -3,6 +3,7 @@
 use super::disk::{Disk, DiskError, FileRef, replace};
 use super::names;
 use super::recovery::read_small;
+use super::recovery_error::RecoveryError;
 
 /// Marks the database as not to be voted with, and adds to why.
 pub(super) fn add(disk: &mut dyn Disk, why: &[u8]) -> Result<(), DiskError> {
@@ -14,6 +15,15 @@ pub(super) fn add(disk: &mut dyn Disk, why: &[u8]) -> Result<(), DiskError> {
     let mut reasons = known.unwrap_or_default();
     reasons.extend_from_slice(why);
     replace(disk, &marker, &reasons)
+}
+
+/// Writes down what was found damaged in a running server: at the next start it might be taken for a torn tail.
+/// What failed is told, whatever comes of this.
+pub(super) fn remember<T>(disk: &mut dyn Disk, result: Result<T, DiskError>) -> Result<T, DiskError> {
+    if let Err(DiskError::Recovery(error @ RecoveryError::Corrupt { .. })) = &result {
+        add(disk, format!("{}\n", error.damage()).as_bytes()).ok();
+    }
+    result
 }
 
 /// What operators should know of a database that is not trusted, and what they can do.

@@ -310,7 +310,8 @@ impl Learner {
 
     /// Without the point of the cut nothing leads up to it, as in front of a snapshot that another leader sent. The
     /// files were left alone then, since what they hold before it may be less than what we have acknowledged; we
-    /// join again and ask this leader for all of its tree.
+    /// join again and ask this leader for all of its tree. Without an election: a leader that is not established
+    /// and needs us would give up, and its next reign would begin with the same cut.
     pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
         let last = reloaded.last;
         ctx.shared.reloaded(reloaded);
@@ -318,9 +319,11 @@ impl Learner {
             return Verdict::Stay;
         }
         if let Some(to) = self.uncuttable(ctx.shared) {
-            return Verdict::look(format!(
-                "the log cannot be cut to {to} (it ends at {last}); asking for a snapshot"
-            ));
+            let reason = format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot");
+            self.end(ctx, &reason);
+            ctx.out.push(Action::Note(reason));
+            *self = Learner::begin(ctx, self.leader);
+            return Verdict::Stay;
         }
         self.stage = Stage::Synchronizing;
         let Some(link) = self.link else { return Verdict::Stay };
