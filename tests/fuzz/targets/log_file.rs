@@ -4,7 +4,7 @@ use super::disk::SimDisk;
 use super::{Target, txns};
 use zkctl::format::txn_log;
 use zkctl::prng::Prng;
-use zkctl::storage::{Disk, FileRef, LogReader};
+use zkctl::storage::{self, Disk, FileRef, LogReader};
 use zkctl::wire::txn::TxnRecord;
 use zkctl::zxid::Zxid;
 
@@ -37,7 +37,10 @@ pub(crate) fn run(data: &[u8]) {
 
 fn on_disk(data: &[u8], found: &[Vec<u8>]) {
     let mut disk = SimDisk::new();
-    let file = FileRef::log("log.1");
+    // It bears the zxid of its first record; else it would be another segment's.
+    let zxid = found.first().and_then(|body| body.get(12..20)).and_then(|bytes| bytes.try_into().ok());
+    let first = zxid.and_then(|bytes| Zxid::from_wire(i64::from_be_bytes(bytes))).unwrap_or_default();
+    let file = FileRef::log(storage::log_name(first));
     disk.write(&file, 0, data).unwrap();
     let mut reader = LogReader::open(&mut disk, file).unwrap();
     let mut count = 0;
