@@ -46,9 +46,7 @@ impl World {
         if let Some(mut prng) = self.chances.draw(options.cut_every) {
             self.cut(&mut prng);
         }
-        if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some()
-            && self.now >= self.cut_until
-        {
+        if self.chances.draw(if self.cuts.is_empty() { 0 } else { 300 }).is_some() {
             self.heal_cuts();
         }
         if let Some(mut prng) = self.chances.draw(options.reset_every) {
@@ -194,6 +192,9 @@ impl World {
     }
 
     pub(crate) fn heal_cuts(&mut self) {
+        if self.now < self.cut_until {
+            return;
+        }
         self.cuts.clear();
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
             self.after(1, Happening::Bytes(id));
@@ -333,6 +334,7 @@ impl World {
     pub(crate) fn heal(&mut self) -> Check {
         self.healed = true;
         self.note("everything heals".into());
+        self.cut_until = 0;
         self.heal_cuts();
         // An operator converts nobody while the voters that are left have no memory.
         let all_know =

@@ -293,7 +293,6 @@ impl World {
             Happening::ClientBytes { client, conn, to_server } => {
                 self.client_bytes(client, conn, to_server)?
             }
-            Happening::HealCuts if self.now < self.cut_until => {}
             Happening::HealCuts => self.heal_cuts(),
             Happening::Emptied(sid) => self.empty(sid),
             Happening::Cut(links) => self.cut_links(links),

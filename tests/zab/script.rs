@@ -355,8 +355,6 @@ impl Script {
         }
     }
 
-    /// The leader `sid` proposes one txn.
-    #[track_caller]
     /// Somebody wants a sync: `sid` asks whether it still leads.
     pub(crate) fn barrier(&mut self, sid: Sid) -> u64 {
         let now = self.now;
@@ -369,6 +367,8 @@ impl Script {
         id
     }
 
+    /// The leader `sid` proposes one txn.
+    #[track_caller]
     pub(crate) fn proposes(&mut self, sid: Sid, zxid: &str) {
         let now = self.now;
         let zab = self.host(sid).zab.as_mut().unwrap();

@@ -3,6 +3,7 @@
 use crate::members::Members;
 use crate::script::{SETTLE_MS, SYNC_MS, Script, ZK1, ZK2, ZK3, ZK4, ZK5};
 use crate::stalled_disk::live_without_zk3_s_disk;
+use zkctl::ids::Sid;
 use zkctl::zab::Trust;
 
 /// zk3 led epoch 1, proposed 1:2 and 1:3, and died before anybody else had them; zk1 and zk2 went on.
@@ -18,6 +19,26 @@ fn overtaken() -> Script {
     z.leads(ZK2, 2);
     z.keeps(ZK3, "1:1 1:2 1:3");
     z
+}
+
+/// As above; zk3 has come back, and its disk is about to cut.
+fn about_to_cut() -> Script {
+    let mut z = overtaken();
+    z.start(ZK3);
+    z.votes();
+    z.messages();
+    z.writes(ZK3, "acceptedEpoch 2");
+    z.messages();
+    z.awaits(ZK3, "truncate to 1:1");
+    z
+}
+
+/// The learner joins again in epoch 2, which it has promised, and asks for all of the tree.
+#[track_caller]
+fn asks_for_the_tree(z: &mut Script, learner: Sid, leader: Sid) {
+    z.says(learner, leader, "FOLLOWERINFO 2");
+    z.says(leader, learner, "LEADERINFO 2");
+    z.says(learner, leader, "ACKEPOCH untrusted promised before");
 }
 
 #[test]
@@ -57,12 +78,7 @@ fn what_is_decided_since_follows_the_cut() {
 #[test]
 fn a_power_cut_around_the_cut_leaves_one_history_or_the_other() {
     for done in [false, true] {
-        let mut z = overtaken();
-        z.start(ZK3);
-        z.votes();
-        z.messages();
-        z.writes(ZK3, "acceptedEpoch 2");
-        z.messages();
+        let mut z = about_to_cut();
         if done {
             z.crash_after(ZK3, "truncate to 1:1");
             z.keeps(ZK3, "1:1");
@@ -129,9 +145,7 @@ fn a_cut_in_front_of_a_received_snapshot_becomes_a_snap() {
     let mut z = sent_too_much();
     z.writes(ZK3, "truncate to 1:1");
     z.keeps(ZK3, "1:1 1:2 1:3");
-    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
-    z.says(ZK2, ZK3, "LEADERINFO 2");
-    z.says(ZK3, ZK2, "ACKEPOCH untrusted promised before");
+    asks_for_the_tree(&mut z, ZK3, ZK2);
     z.says_all(ZK2, ZK3, &["SNAP 1:1", "the tree of 1:1", "NEWLEADER 2:0"]);
     z.crash_after(ZK3, "install 1:1");
     assert_eq!(
@@ -208,19 +222,14 @@ fn a_link_that_ends_during_the_reload_does_not_lead_to_the_same_cut_again() {
     z.looks(ZK3);
     z.disk(ZK3);
     z.votes();
-    z.says(ZK3, ZK2, "FOLLOWERINFO 2");
-    z.says(ZK2, ZK3, "LEADERINFO 2");
-    z.says(ZK3, ZK2, "ACKEPOCH untrusted promised before");
+    asks_for_the_tree(&mut z, ZK3, ZK2);
     z.run();
     z.follows(ZK3, ZK2);
-    // A cut that is made is over with it.
-    let mut z = overtaken();
-    z.start(ZK3);
-    z.votes();
-    z.messages();
-    z.writes(ZK3, "acceptedEpoch 2");
-    z.messages();
-    z.awaits(ZK3, "truncate to 1:1");
+}
+
+#[test]
+fn a_link_that_ends_during_a_cut_that_is_made_is_joined_again_with_what_is_left() {
+    let mut z = about_to_cut();
     z.loses_link(ZK3, ZK2);
     z.disk(ZK3);
     z.votes();
@@ -261,9 +270,7 @@ fn a_tree_that_ends_before_the_cut_is_not_trusted() {
     z.says(ZK1, ZK5, "ACKEPOCH 1:3 of epoch 1");
     z.says(ZK5, ZK1, "TRUNC 1:2");
     z.writes(ZK1, "truncate to 1:2");
-    z.says(ZK1, ZK5, "FOLLOWERINFO 2");
-    z.says(ZK5, ZK1, "LEADERINFO 2");
-    z.says(ZK1, ZK5, "ACKEPOCH untrusted promised before");
+    asks_for_the_tree(&mut z, ZK1, ZK5);
     z.says_all(ZK5, ZK1, &["SNAP 1:1", "the tree of 1:1"]);
     z.writes(ZK1, "install 1:1");
     assert_eq!(z.trust(ZK1), Trust::Lost);
