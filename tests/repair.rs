@@ -474,6 +474,51 @@ fn damage_behind_damage_is_set_aside_too() {
     }
 }
 
+/// A promise that nothing else tells of. (Seed 19129718 of the simulator, InitialHistory: it was made to two leaders, who
+/// both entered that epoch.)
+#[test]
+fn an_accepted_epoch_that_somebody_deleted_is_missed() {
+    let promise = FileRef::data("acceptedEpoch");
+    let begun = || {
+        let mut disk = SimDisk::new();
+        put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
+        recover_repairable(&mut disk, &OPTIONS).unwrap();
+        assert_eq!(read_all(&mut disk, &promise).unwrap().unwrap(), b"0");
+        disk
+    };
+    for (mut disk, written) in [(begun(), Epoch(0)), (settled(), Epoch(1))] {
+        disk.remove(&promise).unwrap();
+        // Where no leader could send another database it is made of what is left.
+        let found = recover(&mut disk.surviving(), &OPTIONS).unwrap();
+        assert_eq!((found.zab.trust, found.zab.accepted_epoch), (Trust::Trusted, written));
+        let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+        assert_eq!((found.zab.trust, found.zab.accepted_epoch), (Trust::Lost, written));
+        assert!(found.notes[0].contains("acceptedEpoch is missing"), "{:?}", found.notes);
+        assert_eq!(read_all(&mut disk, &promise).unwrap().unwrap(), written.0.to_string().as_bytes());
+    }
+    // An original's, which has none before its first election.
+    let mut disk = ordinary();
+    disk.remove(&promise).unwrap();
+    assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Trusted);
+}
+
+/// And at every step of that.
+#[test]
+fn a_power_cut_while_a_missing_promise_is_noticed_leaves_it_untrusted() {
+    for fuse in 0.. {
+        let mut disk = settled();
+        disk.remove(&FileRef::data("acceptedEpoch")).unwrap();
+        disk.sync_dir(Dir::Data).unwrap();
+        disk.fuse = Some(Fuse { behind: None, left: fuse });
+        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+            assert!(fuse > 5, "only {fuse} points");
+            break;
+        }
+        disk.crash(&mut Prng::new(fuse));
+        assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost, "fuse {fuse}");
+    }
+}
+
 /// What a received snapshot left when it was all there was: no empty tree comes of it.
 #[test]
 fn a_snapshot_alone_that_cannot_be_read_is_no_empty_database() {

@@ -1,9 +1,11 @@
 //! `acceptedEpoch` and `currentEpoch`: what the two files and the log say together.
 
-use super::disk::{Disk, DiskError, FileRef};
+use super::disk::{Disk, DiskError, FileRef, replace};
+use super::identity;
 use super::names;
 use super::recovery::read_small;
 use super::recovery_error::RecoveryError;
+use crate::zab::Trust;
 use crate::zxid::{Epoch, Zxid};
 
 fn read(disk: &mut dyn Disk, name: &str) -> Result<Option<Epoch>, DiskError> {
@@ -27,11 +29,25 @@ pub(super) fn settled(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch),
     Ok((accepted, current))
 }
 
-/// Epoch files that contradict each other. Settled by `settled` where nobody else could tell; a server
-/// that has others must not win an election by an epoch that it never entered.
-pub(super) fn contradiction(disk: &mut dyn Disk) -> Result<Option<RecoveryError>, DiskError> {
+/// Writes `acceptedEpoch` where there is none, before the database gets its number: from then on a missing one is
+/// damage.
+pub(super) fn keep(disk: &mut dyn Disk, accepted: Epoch) -> Result<(), DiskError> {
+    let file = FileRef::data(names::ACCEPTED_EPOCH);
+    match disk.len(&file)? {
+        Some(_) => Ok(()),
+        None => replace(disk, &file, accepted.0.to_string().as_bytes()),
+    }
+}
+
+/// Epoch files that contradict each other, or a promise that is gone from a database that may be voted with. Settled
+/// by `settled` where nobody else could tell; a server that has others must not win an election by an epoch that it
+/// never entered, nor promise another leader what it has promised one.
+pub(super) fn contradiction(disk: &mut dyn Disk, trust: Trust) -> Result<Option<RecoveryError>, DiskError> {
     let current = read(disk, names::CURRENT_EPOCH)?;
-    let accepted = read(disk, names::ACCEPTED_EPOCH)?;
-    let both = accepted.zip(current).filter(|(accepted, current)| accepted < current);
-    Ok(both.map(|(accepted, current)| RecoveryError::Epochs { accepted, current }))
+    let Some(accepted) = read(disk, names::ACCEPTED_EPOCH)? else {
+        let is_lost = trust == Trust::Trusted && identity::is_known(disk)?;
+        return Ok(is_lost.then_some(RecoveryError::NoPromise));
+    };
+    let lesser = current.filter(|current| accepted < *current);
+    Ok(lesser.map(|current| RecoveryError::Epochs { accepted, current }))
 }

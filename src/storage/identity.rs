@@ -75,6 +75,11 @@ pub(super) fn check(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<()
     Err(RecoveryError::LogDirectory(what).into())
 }
 
+/// Whether a server of ours has used this database before: one of the directories has a number, be it damaged.
+pub(super) fn is_known(disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    Ok(both(disk)? != (Copy::Missing, Copy::Missing))
+}
+
 /// Whether there is no database at all.
 fn is_empty(disk: &mut dyn Disk) -> Result<bool, DiskError> {
     let logs = names::all(&disk.list(Dir::Log)?, "log");

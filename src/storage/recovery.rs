@@ -154,8 +154,16 @@ impl Replay {
 /// Reads the database back when a server starts: what a crash left unfinished is removed.
 pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recovered, DiskError> {
     let recovered = begin(disk, options)?;
-    identity::settle(disk, options.seed)?;
+    settle(disk, &recovered.zab, options.seed)?;
     Ok(recovered)
+}
+
+/// The database is ours from now on: it gets what ours has beside an original's.
+pub(super) fn settle(disk: &mut dyn Disk, zab: &zab::Recovered, seed: u64) -> Result<(), DiskError> {
+    if zab.trust != Trust::New {
+        epochs::keep(disk, zab.accepted_epoch)?;
+    }
+    identity::settle(disk, seed)
 }
 
 /// Reads the database back if its two directories belong together; what is another's is not touched.

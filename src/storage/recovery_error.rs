@@ -108,6 +108,12 @@ pub enum RecoveryError {
         /// `currentEpoch`.
         current: Epoch,
     },
+    /// The file that says what was promised to which epoch's leader is not there any more.
+    #[error(
+        "acceptedEpoch is missing, and this server may have promised an epoch that nothing else tells of; bring it \
+         back, or move the whole data directory away and let the server synchronise from the others"
+    )]
+    NoPromise,
 }
 
 impl RecoveryError {
@@ -133,6 +139,9 @@ impl RecoveryError {
             RecoveryError::Epoch { file, text } => format!("{file} does not hold an epoch but {text:?}"),
             RecoveryError::Epochs { accepted, current } => {
                 format!("acceptedEpoch holds {accepted}, less than currentEpoch's {current}")
+            }
+            RecoveryError::NoPromise => {
+                "acceptedEpoch is missing, and with it what this server has promised".to_owned()
             }
         }
     }

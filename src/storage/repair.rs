@@ -34,8 +34,16 @@ struct Aside {
     last: Option<Zxid>,
     /// The log directory is another one from now on.
     renews: bool,
+    /// Nothing has to go: it is enough that the database is not trusted.
+    distrusts: bool,
     /// The first that the log lost, when none of its segment is left.
     first: Option<Zxid>,
+}
+
+impl Aside {
+    fn mends(&self) -> bool {
+        self.renews || self.distrusts || !self.files.is_empty()
+    }
 }
 
 /// Reads the database back as `recover` does; what is damaged is set aside, and the rest untrusted.
@@ -46,9 +54,9 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
     let mut notes = Vec::new();
     loop {
         let error = match recovery::begin(disk, options) {
-            Ok(mut recovered) => match epochs::contradiction(disk)? {
+            Ok(mut recovered) => match epochs::contradiction(disk, recovered.zab.trust)? {
                 None => {
-                    identity::settle(disk, options.seed)?;
+                    recovery::settle(disk, &recovered.zab, options.seed)?;
                     notes.append(&mut recovered.notes);
                     recovered.notes = notes;
                     return Ok(recovered);
@@ -59,7 +67,7 @@ pub fn recover_repairable(disk: &mut dyn Disk, options: &RecoveryOptions) -> Res
             Err(other) => return Err(other),
         };
         let aside = plan(disk, &error)?;
-        if aside.files.is_empty() && !aside.renews {
+        if !aside.mends() {
             return Err(error.into());
         }
         notes.push(set_aside(disk, &error, &aside)?);
@@ -109,6 +117,8 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
             let files = [names::CURRENT_EPOCH, names::ACCEPTED_EPOCH].map(FileRef::data).into();
             Ok(Aside { files, ..Aside::default() })
         }
+        // Whoever is not trusted promises nothing that counts.
+        RecoveryError::NoPromise => Ok(Aside { distrusts: true, ..Aside::default() }),
     }
 }
 

@@ -262,9 +262,6 @@ impl Election {
         self.settle_until = None;
         self.resend_every = self.setup.resend_ms.0;
         self.early_resend = EarlyResend::None;
-        for voter in self.others() {
-            steps.push(Step::Connect(voter));
-        }
         self.broadcast(now, steps);
         self.look_for_all_new(steps);
         for (from, n) in std::mem::take(&mut self.early) {
@@ -309,12 +306,15 @@ impl Election {
         }
     }
 
+    /// Tells all our vote, and tries what links are missing: it puts the next interval off, so whoever begins rounds
+    /// faster than the intervals pass would keep all that hear it from ever dialling each other.
     fn broadcast(&mut self, now: Millis, steps: &mut Vec<Step>) {
         let notification = self.notification(PeerState::Looking, self.vote);
         if self.is_voter() && self.vote.zxid >= 0 {
             self.votes.insert(self.setup.me, Heard::of(&notification));
         }
         for to in self.others() {
+            steps.push(Step::Connect(to));
             steps.push(Step::Notify(to, notification.clone()));
         }
         self.resend_at = now + self.resend_every;
@@ -580,9 +580,6 @@ impl Election {
                 }
                 self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
             }
-            for voter in self.others() {
-                steps.push(Step::Connect(voter));
-            }
             self.broadcast(now, steps);
         }
     }
@@ -632,6 +629,25 @@ mod tests {
         assert_eq!(election.next_deadline(), Some(Millis(213)));
         election.on_tick(Millis(213), &mut steps);
         assert_eq!(election.next_deadline(), Some(Millis(613)));
+    }
+
+    /// Seed 19096002 of the simulator, Liveness: a server that elected itself over and over began its rounds faster than
+    /// the intervals pass, and the others never dialled each other, whose links had ended.
+    #[test]
+    fn missing_links_are_tried_however_often_a_round_begins() {
+        let mut first = election_of(4, 1);
+        first.resend_every = 2000;
+        first.resend_at = Millis(2000);
+        for round in 2..10 {
+            let now = Millis(1900 * (round - 1));
+            assert!(first.next_deadline() > Some(now), "the interval never ends");
+            let (from, n) = says(4, 4, 40, round as i64);
+            let mut steps = Vec::new();
+            first.on_notification(now, from, &n, None, &mut steps);
+            for other in [2, 3] {
+                assert!(steps.contains(&Step::Connect(Sid(other))), "round {round}: {steps:?}");
+            }
+        }
     }
 
     fn election(me: i64) -> Election {

@@ -292,6 +292,10 @@ impl Learner {
         let held = ctx.shared.history.at_or_before(to) == Some(to);
         // A point that is not ours to cut at is looked for in the files, which are left alone without it.
         let reload = !(held && ctx.shared.history.truncate(to));
+        if reload && ctx.shared.uncuttable.is_some_and(|(_, known)| known == to) {
+            // Finding that out took longer than the leader of then could wait.
+            return self.ask_for_all(ctx, to);
+        }
         let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to, reload });
         ctx.out.push(Action::Truncate { ticket, to, reload });
         self.committed = to;
@@ -312,18 +316,23 @@ impl Learner {
     /// files were left alone then, since what they hold before it may be less than what we have acknowledged; we
     /// join again and ask this leader for all of its tree. Without an election: a leader that is not established
     /// and needs us would give up, and its next reign would begin with the same cut.
+    fn ask_for_all(&mut self, ctx: &mut Ctx<'_>, to: Zxid) -> Verdict {
+        ctx.shared.uncuttable = Some((self.epoch, to));
+        let last = ctx.shared.history.last();
+        let reason = format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot");
+        self.end(ctx, &reason);
+        ctx.out.push(Action::Note(reason));
+        *self = Learner::begin(ctx, self.leader);
+        Verdict::Stay
+    }
+
     pub(super) fn on_reloaded(&mut self, ctx: &mut Ctx<'_>, reloaded: Reloaded) -> Verdict {
-        let last = reloaded.last;
         ctx.shared.reloaded(reloaded);
         if self.stage != Stage::Reloading {
             return Verdict::Stay;
         }
         if let Some(to) = self.uncuttable(ctx.shared) {
-            let reason = format!("the log cannot be cut to {to} (it ends at {last}); asking for a snapshot");
-            self.end(ctx, &reason);
-            ctx.out.push(Action::Note(reason));
-            *self = Learner::begin(ctx, self.leader);
-            return Verdict::Stay;
+            return self.ask_for_all(ctx, to);
         }
         self.stage = Stage::Synchronizing;
         let Some(link) = self.link else { return Verdict::Stay };

@@ -113,7 +113,7 @@ pub(super) struct Shared {
     pub(super) durable: Zxid,
     pub(super) trust: Trust,
     /// The leader of this epoch wants us to cut here, and our files are not known to lead there: it has to send its
-    /// tree when they have been read back and do not.
+    /// tree when they have been read back and do not, and so has a later one that wants the same.
     pub(super) uncuttable: Option<(Epoch, Zxid)>,
     /// Who proposed an epoch below our promise, and is not dialled again before then.
     pub(super) refused: Option<(Sid, Millis)>,

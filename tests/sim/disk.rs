@@ -353,8 +353,6 @@ impl SimDisk {
     ///   nothing;
     /// - `zkctl.untrusted`, whose removal is how an operator accepts a loss.
     ///
-    /// With `acceptedEpoch` alone a promise goes that nothing else tells of: two leaders may enter one epoch then
-    /// (InitialHistory, once in some hundred thousand seeds), which is not mended yet.
     /// Without any snapshot beside a log the server refuses to start: it could be ZooKeeper 3.4's, and all of them.
     pub(crate) fn delete(&mut self, prng: &mut Prng) -> Option<String> {
         let file = match prng.below(8) {

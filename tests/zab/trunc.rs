@@ -1,7 +1,7 @@
 //! TRUNC: a learner that holds what the ensemble has gone on without.
 
 use crate::members::Members;
-use crate::script::{SETTLE_MS, SYNC_MS, Script, ZK1, ZK2, ZK3, ZK4, ZK5};
+use crate::script::{INIT_MS, SETTLE_MS, SYNC_MS, Script, ZK1, ZK2, ZK3, ZK4, ZK5};
 use crate::stalled_disk::live_without_zk3_s_disk;
 use zkctl::ids::Sid;
 use zkctl::zab::Trust;
@@ -294,4 +294,45 @@ fn a_leader_that_needs_who_cannot_cut_is_not_given_up() {
     z.follows(ZK3, ZK2);
     z.keeps(ZK3, "1:1");
     assert_eq!(z.trust(ZK3), Trust::Trusted);
+}
+
+/// Reading the files back to find out takes longer than the leader waits for a quorum: each of its reigns would begin
+/// with the same cut.
+#[test]
+fn a_cut_that_was_found_impossible_is_not_looked_for_again() {
+    let mut z = Script::new(&Members::voters(&[ZK1, ZK2, ZK3]));
+    z.holds(ZK2, 2, "1:1");
+    z.holds_snapshot(ZK3, 1, "1:1 1:2 1:3", "");
+    z.start(ZK2);
+    z.start(ZK3);
+    z.votes();
+    z.wait(SETTLE_MS);
+    z.votes();
+    z.messages();
+    z.writes(ZK2, "acceptedEpoch 3");
+    z.messages();
+    z.writes(ZK3, "acceptedEpoch 3");
+    z.messages();
+    z.writes(ZK2, "currentEpoch 3");
+    z.messages();
+    z.awaits(ZK3, "truncate to 1:1");
+    z.wait(INIT_MS);
+    z.looks(ZK2);
+    z.writes(ZK3, "truncate to 1:1");
+    z.votes();
+    z.wait(SETTLE_MS);
+    z.votes();
+    z.messages();
+    z.writes(ZK2, "acceptedEpoch 4");
+    z.messages();
+    z.writes(ZK3, "acceptedEpoch 4");
+    z.says(ZK3, ZK2, "ACKEPOCH 1:3 of epoch 1");
+    z.writes(ZK2, "currentEpoch 4");
+    z.says(ZK2, ZK3, "TRUNC 1:1");
+    z.says(ZK3, ZK2, "FOLLOWERINFO 4");
+    z.says(ZK2, ZK3, "LEADERINFO 4");
+    z.says(ZK3, ZK2, "ACKEPOCH untrusted promised before");
+    z.run();
+    z.follows(ZK3, ZK2);
+    z.keeps(ZK3, "1:1");
 }
