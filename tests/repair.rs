@@ -519,6 +519,30 @@ fn a_power_cut_while_a_missing_promise_is_noticed_leaves_it_untrusted() {
     }
 }
 
+/// All of a database was removed but its number, and it may begin anew.
+#[test]
+fn a_number_that_was_left_behind_is_no_lost_promise() {
+    for fuse in 0.. {
+        let mut disk = settled();
+        for (dir, name) in [Dir::Data, Dir::Log].map(|dir| (dir, disk.list(dir).unwrap())) {
+            let all_but = if dir == Dir::Log { ID } else { "" };
+            for name in name.into_iter().filter(|name| name != all_but) {
+                disk.remove(&FileRef { dir, name }).unwrap();
+            }
+            disk.sync_dir(dir).unwrap();
+        }
+        put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
+        disk.fuse = Some(Fuse { behind: None, left: fuse });
+        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+            assert!(fuse > 5, "only {fuse} points");
+            break;
+        }
+        disk.crash(&mut Prng::new(fuse));
+        let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
+        assert_eq!((found.zab.trust, found.zab.last), (Trust::Trusted, Zxid::ZERO), "fuse {fuse}");
+    }
+}
+
 /// What a received snapshot left when it was all there was: no empty tree comes of it.
 #[test]
 fn a_snapshot_alone_that_cannot_be_read_is_no_empty_database() {
@@ -715,12 +739,12 @@ fn a_power_cut_while_the_number_is_made_costs_nothing() {
                 put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
             }
             disk.fuse = Some(Fuse { behind: None, left: fuse });
-            if recover(&mut disk, &OPTIONS).is_ok() {
+            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
                 assert!(fuse > 5, "only {fuse} points");
                 break;
             }
             disk.crash(&mut Prng::new(fuse));
-            let found = recover(&mut disk, &OPTIONS).unwrap();
+            let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
             assert_eq!(found.zab.trust, Trust::Trusted, "fuse {fuse}, empty: {empty}");
         }
     }

@@ -6,7 +6,6 @@
 //! (Rebello et al., ATC'20).
 
 use super::cut;
-use super::epochs;
 use super::identity;
 use super::purge;
 use super::recovery::{self, Recovered, RecoveryOptions};
@@ -14,7 +13,7 @@ use super::recovery_error::RecoveryError;
 use super::room::Spaces;
 use super::untrusted;
 use crate::mutants::{self, Mutant};
-use crate::zxid::{Epoch, Zxid};
+use crate::zxid::Zxid;
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -289,7 +288,6 @@ fn execute_op(disk: &mut dyn Disk, op: DiskOp) -> Result<Option<Found>, DiskErro
         DiskOp::Distrust => untrusted::add(disk, &[])?,
         DiskOp::Initialise { seed } => {
             recovery::initialise(disk)?;
-            epochs::keep(disk, Epoch::default())?;
             identity::settle(disk, seed)?;
         }
         DiskOp::Settle { seed } => identity::settle(disk, seed)?,

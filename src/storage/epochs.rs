@@ -29,9 +29,9 @@ pub(super) fn settled(disk: &mut dyn Disk, last: Zxid) -> Result<(Epoch, Epoch),
     Ok((accepted, current))
 }
 
-/// Writes `acceptedEpoch` where there is none, before the database gets its number: from then on a missing one is
-/// damage.
-pub(super) fn keep(disk: &mut dyn Disk, accepted: Epoch) -> Result<(), DiskError> {
+/// Writes `acceptedEpoch` where there is none. It is there before the database gets its number, so from then on a
+/// missing one is damage.
+pub(super) fn write_missing(disk: &mut dyn Disk, accepted: Epoch) -> Result<(), DiskError> {
     let file = FileRef::data(names::ACCEPTED_EPOCH);
     match disk.len(&file)? {
         Some(_) => Ok(()),

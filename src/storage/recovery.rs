@@ -22,7 +22,7 @@ use crate::session::SessionTable;
 use crate::tree::{DigestCheck, Tree, TreeOptions};
 use crate::wire::txn::{Txn, TxnRecord};
 use crate::zab::{self, History, Proposal, Trust};
-use crate::zxid::Zxid;
+use crate::zxid::{Epoch, Zxid};
 use std::collections::VecDeque;
 
 /// How to read a database back.
@@ -160,9 +160,7 @@ pub fn recover(disk: &mut dyn Disk, options: &RecoveryOptions) -> Result<Recover
 
 /// The database is ours from now on: it gets what ours has beside an original's.
 pub(super) fn settle(disk: &mut dyn Disk, zab: &zab::Recovered, seed: u64) -> Result<(), DiskError> {
-    if zab.trust != Trust::New {
-        epochs::keep(disk, zab.accepted_epoch)?;
-    }
+    epochs::write_missing(disk, zab.accepted_epoch)?;
     identity::settle(disk, seed)
 }
 
@@ -291,6 +289,8 @@ pub(super) fn read_small(disk: &mut dyn Disk, file: &FileRef) -> Result<Option<V
 /// Writes the snapshot of an empty tree, and takes Apache's mark away.
 pub fn initialise(disk: &mut dyn Disk) -> Result<(), DiskError> {
     received::forget(disk)?;
+    // First: a number may be left of what was here before, and without a database this counts for nothing.
+    epochs::write_missing(disk, Epoch(0))?;
     let mut tree = Tree::new(TreeOptions::default());
     let digest = tree.digest();
     let mut file = Vec::new();
@@ -486,7 +486,6 @@ mod tests {
     use crate::wire::errcode::ErrorCode;
     use crate::wire::opcode::OpCode;
     use crate::wire::txn::TxnHeader;
-    use crate::zxid::Epoch;
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)

@@ -109,10 +109,7 @@ pub enum RecoveryError {
         current: Epoch,
     },
     /// The file that says what was promised to which epoch's leader is not there any more.
-    #[error(
-        "acceptedEpoch is missing, and this server may have promised an epoch that nothing else tells of; bring it \
-         back, or move the whole data directory away and let the server synchronise from the others"
-    )]
+    #[error("acceptedEpoch is missing, and with it what this server has promised; bring it back")]
     NoPromise,
 }
 

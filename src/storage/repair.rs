@@ -34,15 +34,15 @@ struct Aside {
     last: Option<Zxid>,
     /// The log directory is another one from now on.
     renews: bool,
-    /// Nothing has to go: it is enough that the database is not trusted.
-    distrusts: bool,
+    /// Nothing has to go: it is enough not to trust the database.
+    only_distrusts: bool,
     /// The first that the log lost, when none of its segment is left.
     first: Option<Zxid>,
 }
 
 impl Aside {
     fn mends(&self) -> bool {
-        self.renews || self.distrusts || !self.files.is_empty()
+        self.renews || self.only_distrusts || !self.files.is_empty()
     }
 }
 
@@ -117,8 +117,8 @@ fn plan(disk: &mut dyn Disk, error: &RecoveryError) -> Result<Aside, DiskError> 
             let files = [names::CURRENT_EPOCH, names::ACCEPTED_EPOCH].map(FileRef::data).into();
             Ok(Aside { files, ..Aside::default() })
         }
-        // Whoever is not trusted promises nothing that counts.
-        RecoveryError::NoPromise => Ok(Aside { distrusts: true, ..Aside::default() }),
+        // It is gone. The promises of a database that is not trusted do not count.
+        RecoveryError::NoPromise => Ok(Aside { only_distrusts: true, ..Aside::default() }),
     }
 }
 

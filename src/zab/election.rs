@@ -306,8 +306,8 @@ impl Election {
         }
     }
 
-    /// Tells all our vote, and tries what links are missing: it puts the next interval off, so whoever begins rounds
-    /// faster than the intervals pass would keep all that hear it from ever dialling each other.
+    /// Tells all our vote, and tries what links are missing. Not with the intervals alone: telling puts the next one
+    /// off, so a server that begins rounds faster than they pass would keep the others from ever dialling each other.
     fn broadcast(&mut self, now: Millis, steps: &mut Vec<Step>) {
         let notification = self.notification(PeerState::Looking, self.vote);
         if self.is_voter() && self.vote.zxid >= 0 {

@@ -292,9 +292,12 @@ impl Learner {
         let held = ctx.shared.history.at_or_before(to) == Some(to);
         // A point that is not ours to cut at is looked for in the files, which are left alone without it.
         let reload = !(held && ctx.shared.history.truncate(to));
-        if reload && ctx.shared.uncuttable.is_some_and(|(_, known)| known == to) {
-            // Finding that out took longer than the leader of then could wait.
-            return self.ask_for_all(ctx, to);
+        if let Some((epoch, _)) = ctx.shared.uncuttable.filter(|(_, known)| reload && *known == to) {
+            // It was found under an earlier leader, which could not wait for as long as that took.
+            return match epoch == self.epoch {
+                false => self.ask_for_all(ctx, to),
+                true => Verdict::look(format!("TRUNC {to} instead of the snapshot that was asked for")),
+            };
         }
         let ticket = ctx.shared.wait(ctx.now, Wait::Truncate { to, reload });
         ctx.out.push(Action::Truncate { ticket, to, reload });
