@@ -27,9 +27,6 @@ pub const ELECTION_MESSAGE_MAX: usize = 1024 * 512;
 /// (`zookeeper.fastleader.maxNotificationInterval`), which is how long an observer may then take to hear that
 /// there is a leader again; a notification is some hundred bytes.
 pub const NOTIFICATION_MS: (u64, u64) = (200, 3_200);
-/// How long a server that took our hello has to call back before it is told again, in milliseconds: a round trip
-/// and more, and less than the first interval of notifications.
-pub const ELECTION_CALL_MS: u64 = 150;
 /// The longest address list in an election link's first message.
 pub const ELECTION_HELLO_MAX: usize = 2048;
 /// How long an accepted election link may stay without a hello. A server says it at once; the original

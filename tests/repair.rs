@@ -519,27 +519,30 @@ fn a_power_cut_while_a_missing_promise_is_noticed_leaves_it_untrusted() {
     }
 }
 
-/// All of a database was removed but its number, and it may begin anew.
+/// All of a database was removed but its number, and perhaps the epoch that it had entered; and it may begin anew.
 #[test]
 fn a_number_that_was_left_behind_is_no_lost_promise() {
-    for fuse in 0.. {
-        let mut disk = settled();
-        for (dir, name) in [Dir::Data, Dir::Log].map(|dir| (dir, disk.list(dir).unwrap())) {
-            let all_but = if dir == Dir::Log { ID } else { "" };
-            for name in name.into_iter().filter(|name| name != all_but) {
-                disk.remove(&FileRef { dir, name }).unwrap();
+    for (left, accepted) in [("", Epoch(0)), ("currentEpoch", Epoch(1))] {
+        for fuse in 0.. {
+            let mut disk = settled();
+            for dir in [Dir::Data, Dir::Log] {
+                let stays = |name: &str| name == left || (dir == Dir::Log && name == ID);
+                for name in disk.list(dir).unwrap().into_iter().filter(|name| !stays(name)) {
+                    disk.remove(&FileRef { dir, name }).unwrap();
+                }
+                disk.sync_dir(dir).unwrap();
             }
-            disk.sync_dir(dir).unwrap();
+            put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
+            disk.fuse = Some(Fuse { behind: None, left: fuse });
+            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+                assert!(fuse > 5, "only {fuse} points");
+                break;
+            }
+            disk.crash(&mut Prng::new(fuse));
+            let found = recover_repairable(&mut disk, &OPTIONS).unwrap().zab;
+            let known = (found.trust, found.last, found.accepted_epoch);
+            assert_eq!(known, (Trust::Trusted, Zxid::ZERO, accepted), "fuse {fuse}");
         }
-        put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
-        disk.fuse = Some(Fuse { behind: None, left: fuse });
-        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
-            assert!(fuse > 5, "only {fuse} points");
-            break;
-        }
-        disk.crash(&mut Prng::new(fuse));
-        let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
-        assert_eq!((found.zab.trust, found.zab.last), (Trust::Trusted, Zxid::ZERO), "fuse {fuse}");
     }
 }
 

@@ -32,8 +32,8 @@ pub struct PeerAddress {
 pub(super) enum LinkKind {
     /// Dialled by us, not yet there.
     ElectionDialling(Sid),
-    /// We said who we are to a server with a larger sid, at this time: its call, and the end of this, are awaited.
-    ElectionCalled(Sid, Millis),
+    /// We said who we are to a server with a larger sid: its call, and the end of this, are awaited.
+    ElectionCalled(Sid),
     /// Accepted; the hello is awaited.
     ElectionSilent,
     /// Both sides know each other.
@@ -146,26 +146,20 @@ impl Links {
     }
 
     /// Makes sure that an election link to `peer` stands or is being tried.
-    pub(super) fn connect(&mut self, now: Millis, peer: Sid, out: &mut Vec<Action>) {
+    pub(super) fn connect(&mut self, peer: Sid, out: &mut Vec<Action>) {
         if peer == self.me {
             return;
         }
         if let Some(old) = self.election.get(&peer).copied() {
-            match self.links.get(&old).map(|l| l.kind) {
-                // A dead one would say nothing for ever. Called again too soon, a live one would end the link that it
-                // has just made, taking us for a server that has restarted.
-                Some(LinkKind::ElectionCalled(_, at)) if now >= at + limits::ELECTION_CALL_MS => {
-                    self.close(old, out);
-                }
-                _ => return,
+            if self.links.get(&old).is_none_or(|l| l.kind != LinkKind::ElectionCalled(peer)) {
+                return;
             }
+            // It had its time: a dead one would say nothing for ever.
+            self.close(old, out);
         }
         let Some(address) = self.members.get(&peer).cloned() else { return };
-        self.dial_election(peer, address.host, address.election_port, out);
-    }
-
-    fn dial_election(&mut self, peer: Sid, host: String, port: u16, out: &mut Vec<Action>) {
-        let link = self.dial(LinkKind::ElectionDialling(peer), host, port, out);
+        let kind = LinkKind::ElectionDialling(peer);
+        let link = self.dial(kind, address.host, address.election_port, out);
         self.election.insert(peer, link);
     }
 
@@ -252,12 +246,7 @@ impl Links {
         self.close(link, out);
     }
 
-    pub(super) fn on_dialled(
-        &mut self,
-        now: Millis,
-        link: LinkId,
-        out: &mut Vec<Action>,
-    ) -> Option<FromPeer> {
+    pub(super) fn on_dialled(&mut self, link: LinkId, out: &mut Vec<Action>) -> Option<FromPeer> {
         let me = self.me;
         let address = self.own_address.clone();
         let Some(entry) = self.links.get_mut(&link) else {
@@ -271,7 +260,7 @@ impl Links {
                 if peer > me {
                     // Of two servers the larger dials: having said who we are, we wait for its call.
                     // It stays open until then: a dying server's port still takes calls that nobody reads.
-                    entry.kind = LinkKind::ElectionCalled(peer, now);
+                    entry.kind = LinkKind::ElectionCalled(peer);
                     return None;
                 }
                 entry.kind = LinkKind::Election(peer);
@@ -281,7 +270,7 @@ impl Links {
                 entry.kind = LinkKind::Quorum;
                 Some(FromPeer::Dialled(leader, link))
             }
-            LinkKind::ElectionCalled(..)
+            LinkKind::ElectionCalled(_)
             | LinkKind::ElectionSilent
             | LinkKind::Election(_)
             | LinkKind::Quorum => None,
@@ -307,7 +296,7 @@ impl Links {
                 self.election.remove(&peer);
                 Some(FromPeer::ElectionGone(peer))
             }
-            LinkKind::ElectionCalled(peer, _) if self.election.get(&peer) == Some(&link) => {
+            LinkKind::ElectionCalled(peer) if self.election.get(&peer) == Some(&link) => {
                 Some(FromPeer::ElectionUnanswered(peer))
             }
             LinkKind::Quorum => Some(FromPeer::QuorumDown(link)),
@@ -340,7 +329,7 @@ impl Links {
                     Ok(n)
                 }),
                 LinkKind::ElectionDialling(_)
-                | LinkKind::ElectionCalled(..)
+                | LinkKind::ElectionCalled(_)
                 | LinkKind::QuorumDialling(_)
                 | LinkKind::Quorum => return,
             };
@@ -417,16 +406,16 @@ impl Links {
 
     /// Dials a smaller server that has shown up: where our list says, else where it says itself.
     fn connect_back(&mut self, peer: Sid, hello: &Hello, out: &mut Vec<Action>) {
-        if self.election.contains_key(&peer) {
-            return;
-        }
-        if let Some(address) = self.members.get(&peer).cloned() {
-            return self.dial_election(peer, address.host, address.election_port, out);
+        if self.members.contains_key(&peer) {
+            return self.connect(peer, out);
         }
         let address = hello.addresses.first().and_then(|a| a.rsplit_once(':'));
         let Some((host, Ok(port))) = address.map(|(host, port)| (host, port.parse())) else { return };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        self.dial_election(peer, host, port, out);
+        if !self.election.contains_key(&peer) {
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let link = self.dial(LinkKind::ElectionDialling(peer), host, port, out);
+            self.election.insert(peer, link);
+        }
     }
 
     /// One piece per link that has something to send.
@@ -498,29 +487,14 @@ mod tests {
         assert_eq!(links.next_deadline(), None);
     }
 
-    /// A vote that changes soon behind a hello must not be the end of the link that the hello brings about.
-    #[test]
-    fn a_larger_server_is_called_again_when_it_had_time_to_call_back() {
-        let mut links = links();
-        let mut out = Vec::new();
-        links.connect(Millis(0), Sid(3), &mut out);
-        let call = links.election[&Sid(3)];
-        assert!(links.on_dialled(Millis(7), call, &mut out).is_none());
-        out.clear();
-        links.connect(Millis(6 + limits::ELECTION_CALL_MS), Sid(3), &mut out);
-        assert_eq!(out, []);
-        links.connect(Millis(7 + limits::ELECTION_CALL_MS), Sid(3), &mut out);
-        assert_eq!((closed(&out), dialled(&out).len()), (vec![call.0], 1));
-    }
-
     /// It would end the new one at the other side.
     #[test]
     fn a_hello_that_has_not_left_when_the_call_comes_stays_here() {
         let mut links = links();
         let mut out = Vec::new();
-        links.connect(Millis(0), Sid(3), &mut out);
+        links.connect(Sid(3), &mut out);
         let call = links.election[&Sid(3)];
-        links.on_dialled(Millis(7), call, &mut out);
+        links.on_dialled(call, &mut out);
         accept(&mut links, 7, 10);
         let (out, from) = hear(&mut links, 10, &hello(3, "zk3:2183"));
         assert_eq!(out, [Action::PeerClose(call)]);

@@ -194,7 +194,7 @@ impl Server {
             }
             Event::PeerDialled(link) => {
                 self.tell(link, "stands", out);
-                let from = self.links.on_dialled(now.mono, link, out);
+                let from = self.links.on_dialled(link, out);
                 self.on_peer(now, from);
             }
             Event::PeerDialFailed { link, refused } => {
@@ -308,7 +308,7 @@ impl Server {
         use zab::Action as Z;
         match action {
             Z::Notify { to, notification } => self.links.notify(to, &notification),
-            Z::Connect(peer) => self.links.connect(now.mono, peer, out),
+            Z::Connect(peer) => self.links.connect(peer, out),
             Z::Listen => out.push(Action::Listen),
             Z::StopListening => out.push(Action::StopListening),
             Z::Dial(leader) => {

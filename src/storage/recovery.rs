@@ -22,7 +22,7 @@ use crate::session::SessionTable;
 use crate::tree::{DigestCheck, Tree, TreeOptions};
 use crate::wire::txn::{Txn, TxnRecord};
 use crate::zab::{self, History, Proposal, Trust};
-use crate::zxid::{Epoch, Zxid};
+use crate::zxid::Zxid;
 use std::collections::VecDeque;
 
 /// How to read a database back.
@@ -290,7 +290,8 @@ pub(super) fn read_small(disk: &mut dyn Disk, file: &FileRef) -> Result<Option<V
 pub fn initialise(disk: &mut dyn Disk) -> Result<(), DiskError> {
     received::forget(disk)?;
     // First: a number may be left of what was here before, and without a database this counts for nothing.
-    epochs::write_missing(disk, Epoch(0))?;
+    let (accepted_epoch, _) = epochs::settled(disk, Zxid::ZERO)?;
+    epochs::write_missing(disk, accepted_epoch)?;
     let mut tree = Tree::new(TreeOptions::default());
     let digest = tree.digest();
     let mut file = Vec::new();
@@ -486,6 +487,7 @@ mod tests {
     use crate::wire::errcode::ErrorCode;
     use crate::wire::opcode::OpCode;
     use crate::wire::txn::TxnHeader;
+    use crate::zxid::Epoch;
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)

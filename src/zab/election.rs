@@ -132,6 +132,9 @@ pub(super) struct Election {
     /// We do not stand ourselves before then.
     yields_until: Option<Millis>,
     resend_at: Millis,
+    /// When missing links are tried next. Not `resend_at`: every vote puts that off, so a server that begins rounds
+    /// faster than the intervals pass would keep the others from ever dialling each other.
+    connect_at: Millis,
     early_resend: EarlyResend,
     resend_every: u64,
 }
@@ -157,6 +160,7 @@ impl Election {
             elected: None,
             settle_until: None,
             resend_at: Millis(0),
+            connect_at: Millis(0),
             early_resend: EarlyResend::None,
             resend_every,
         }
@@ -262,6 +266,7 @@ impl Election {
         self.settle_until = None;
         self.resend_every = self.setup.resend_ms.0;
         self.early_resend = EarlyResend::None;
+        self.connect(now, steps);
         self.broadcast(now, steps);
         self.look_for_all_new(steps);
         for (from, n) in std::mem::take(&mut self.early) {
@@ -306,15 +311,17 @@ impl Election {
         }
     }
 
-    /// Tells all our vote, and tries what links are missing. Not with the intervals alone: telling puts the next one
-    /// off, so a server that begins rounds faster than they pass would keep the others from ever dialling each other.
+    fn connect(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        steps.extend(self.others().into_iter().map(Step::Connect));
+        self.connect_at = now + self.resend_every;
+    }
+
     fn broadcast(&mut self, now: Millis, steps: &mut Vec<Step>) {
         let notification = self.notification(PeerState::Looking, self.vote);
         if self.is_voter() && self.vote.zxid >= 0 {
             self.votes.insert(self.setup.me, Heard::of(&notification));
         }
         for to in self.others() {
-            steps.push(Step::Connect(to));
             steps.push(Step::Notify(to, notification.clone()));
         }
         self.resend_at = now + self.resend_every;
@@ -580,7 +587,11 @@ impl Election {
                 }
                 self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
             }
+            self.connect(now, steps);
             self.broadcast(now, steps);
+        }
+        if self.looking && now >= self.connect_at {
+            self.connect(now, steps);
         }
     }
 
@@ -589,7 +600,7 @@ impl Election {
         if !self.looking {
             return None;
         }
-        let times = [self.settle_until, self.yields_until];
+        let times = [self.settle_until, self.yields_until, Some(self.connect_at)];
         Some(times.into_iter().flatten().fold(self.resend_at, Millis::min))
     }
 
@@ -636,18 +647,20 @@ mod tests {
     #[test]
     fn missing_links_are_tried_however_often_a_round_begins() {
         let mut first = election_of(4, 1);
-        first.resend_every = 2000;
-        first.resend_at = Millis(2000);
-        for round in 2..10 {
-            let now = Millis(1900 * (round - 1));
-            assert!(first.next_deadline() > Some(now), "the interval never ends");
-            let (from, n) = says(4, 4, 40, round as i64);
+        let mut tried = Vec::new();
+        for round in 2..60 {
+            let now = Millis(100 * (round as u64 - 1));
             let mut steps = Vec::new();
-            first.on_notification(now, from, &n, None, &mut steps);
-            for other in [2, 3] {
-                assert!(steps.contains(&Step::Connect(Sid(other))), "round {round}: {steps:?}");
+            if first.next_deadline().is_some_and(|due| due <= now) {
+                first.on_tick(now, &mut steps);
             }
+            assert!(first.resend_at > now, "the interval never ends");
+            let (from, n) = says(4, 4, 40, round);
+            first.on_notification(now, from, &n, None, &mut steps);
+            tried.extend(steps.contains(&Step::Connect(Sid(2))).then_some(now));
         }
+        let every_interval: Vec<_> = (1..=29).map(|n| Millis(200 * n)).collect();
+        assert_eq!(tried, every_interval);
     }
 
     fn election(me: i64) -> Election {
