@@ -28,9 +28,9 @@ pub(super) struct Vote {
 /// How long a server that took our hello may take to call back, in milliseconds.
 const UNANSWERED_MS: u64 = 10;
 
-/// Whether this interval's notifications are repeated before it is over.
+/// Whether missing links are tried again before this interval is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EarlyResend {
+enum EarlyTry {
     None,
     Due,
     Done,
@@ -135,7 +135,7 @@ pub(super) struct Election {
     /// When missing links are tried next. Not `resend_at`: every vote puts that off, so a server that begins rounds
     /// faster than the intervals pass would keep the others from ever dialling each other.
     connect_at: Millis,
-    early_resend: EarlyResend,
+    early_try: EarlyTry,
     resend_every: u64,
 }
 
@@ -161,7 +161,7 @@ impl Election {
             settle_until: None,
             resend_at: Millis(0),
             connect_at: Millis(0),
-            early_resend: EarlyResend::None,
+            early_try: EarlyTry::None,
             resend_every,
         }
     }
@@ -265,7 +265,7 @@ impl Election {
         self.elected = None;
         self.settle_until = None;
         self.resend_every = self.setup.resend_ms.0;
-        self.early_resend = EarlyResend::None;
+        self.early_try = EarlyTry::None;
         self.connect(now, steps);
         self.broadcast(now, steps);
         self.look_for_all_new(steps);
@@ -344,9 +344,9 @@ impl Election {
     /// A server took our hello and ended the link. It calls back at once if it lives, so it is tried
     /// again soon, once in an interval: the next time a dead one's port refuses.
     pub(super) fn on_unanswered(&mut self, now: Millis) {
-        if self.looking && self.early_resend == EarlyResend::None {
-            self.early_resend = EarlyResend::Due;
-            self.resend_at = self.resend_at.min(now + UNANSWERED_MS);
+        if self.looking && self.early_try == EarlyTry::None {
+            self.early_try = EarlyTry::Due;
+            self.connect_at = self.connect_at.min(now + UNANSWERED_MS);
         }
     }
 
@@ -578,19 +578,15 @@ impl Election {
         self.stop_yielding(now, steps);
         self.count(now, steps);
         if self.looking && now >= self.resend_at {
-            if self.early_resend == EarlyResend::Due {
-                self.early_resend = EarlyResend::Done;
-            } else {
-                self.early_resend = EarlyResend::None;
-                if self.resend_every == self.setup.resend_ms.1 && self.candidate_is_silent() {
-                    self.begin_round(now, steps);
-                }
-                self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
+            if self.resend_every == self.setup.resend_ms.1 && self.candidate_is_silent() {
+                self.begin_round(now, steps);
             }
-            self.connect(now, steps);
+            self.resend_every = (self.resend_every * 2).min(self.setup.resend_ms.1);
             self.broadcast(now, steps);
         }
         if self.looking && now >= self.connect_at {
+            let was_early = self.early_try == EarlyTry::Due;
+            self.early_try = if was_early { EarlyTry::Done } else { EarlyTry::None };
             self.connect(now, steps);
         }
     }
@@ -637,9 +633,13 @@ mod tests {
         assert!(steps.contains(&Step::Connect(Sid(3))), "{steps:?}");
         // Its port may go on taking calls that nobody reads: the ordinary intervals count again.
         election.on_unanswered(Millis(14));
-        assert_eq!(election.next_deadline(), Some(Millis(213)));
+        assert_eq!((election.next_deadline(), election.connect_at), (Some(Millis(200)), Millis(213)));
+        steps.clear();
+        election.on_tick(Millis(200), &mut steps);
+        assert!(!steps.contains(&Step::Connect(Sid(3))), "{steps:?}");
         election.on_tick(Millis(213), &mut steps);
-        assert_eq!(election.next_deadline(), Some(Millis(613)));
+        assert!(steps.contains(&Step::Connect(Sid(3))), "{steps:?}");
+        assert_eq!((election.next_deadline(), election.connect_at), (Some(Millis(600)), Millis(613)));
     }
 
     /// Seed 19096002 of the simulator, Liveness: a server that elected itself over and over began its rounds faster than
