@@ -22,7 +22,7 @@ use zkctl::tree::{Tree, TreeOptions};
 use zkctl::wire::errcode::ErrorCode;
 use zkctl::wire::opcode::OpCode;
 use zkctl::wire::txn::{Txn, TxnDigest, TxnHeader, TxnRecord};
-use zkctl::zab::Trust;
+use zkctl::zab::{self, Trust};
 use zkctl::zxid::{Epoch, Zxid};
 
 const OPTIONS: RecoveryOptions =
@@ -474,6 +474,20 @@ fn damage_behind_damage_is_set_aside_too() {
     }
 }
 
+/// Starts such a server with the power going at each step in turn, and looks at what the next start finds.
+fn cut_at_every_step(make: impl Fn() -> SimDisk, check: impl Fn(zab::Recovered, u64)) {
+    for fuse in 0.. {
+        let mut disk = make();
+        disk.fuse = Some(Fuse { behind: None, left: fuse });
+        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
+            assert!(fuse > 5, "only {fuse} points");
+            return;
+        }
+        disk.crash(&mut Prng::new(fuse));
+        check(recover_repairable(&mut disk, &OPTIONS).unwrap().zab, fuse);
+    }
+}
+
 /// A promise that nothing else tells of. (Seed 19129718 of the simulator, InitialHistory: it was made to two leaders, who
 /// both entered that epoch.)
 #[test]
@@ -505,25 +519,20 @@ fn an_accepted_epoch_that_somebody_deleted_is_missed() {
 /// And at every step of that.
 #[test]
 fn a_power_cut_while_a_missing_promise_is_noticed_leaves_it_untrusted() {
-    for fuse in 0.. {
+    let without_promise = || {
         let mut disk = settled();
         disk.remove(&FileRef::data("acceptedEpoch")).unwrap();
         disk.sync_dir(Dir::Data).unwrap();
-        disk.fuse = Some(Fuse { behind: None, left: fuse });
-        if recover_repairable(&mut disk, &OPTIONS).is_ok() {
-            assert!(fuse > 5, "only {fuse} points");
-            break;
-        }
-        disk.crash(&mut Prng::new(fuse));
-        assert_eq!(recover_repairable(&mut disk, &OPTIONS).unwrap().zab.trust, Trust::Lost, "fuse {fuse}");
-    }
+        disk
+    };
+    cut_at_every_step(without_promise, |found, fuse| assert_eq!(found.trust, Trust::Lost, "fuse {fuse}"));
 }
 
 /// All of a database was removed but its number, and perhaps the epoch that it had entered; and it may begin anew.
 #[test]
 fn a_number_that_was_left_behind_is_no_lost_promise() {
     for (left, accepted) in [("", Epoch(0)), ("currentEpoch", Epoch(1))] {
-        for fuse in 0.. {
+        let removed = || {
             let mut disk = settled();
             for dir in [Dir::Data, Dir::Log] {
                 let stays = |name: &str| name == left || (dir == Dir::Log && name == ID);
@@ -533,16 +542,12 @@ fn a_number_that_was_left_behind_is_no_lost_promise() {
                 disk.sync_dir(dir).unwrap();
             }
             put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
-            disk.fuse = Some(Fuse { behind: None, left: fuse });
-            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
-                assert!(fuse > 5, "only {fuse} points");
-                break;
-            }
-            disk.crash(&mut Prng::new(fuse));
-            let found = recover_repairable(&mut disk, &OPTIONS).unwrap().zab;
+            disk
+        };
+        cut_at_every_step(removed, |found, fuse| {
             let known = (found.trust, found.last, found.accepted_epoch);
             assert_eq!(known, (Trust::Trusted, Zxid::ZERO, accepted), "fuse {fuse}");
-        }
+        });
     }
 }
 
@@ -710,7 +715,7 @@ fn a_log_directory_that_is_lost_is_noticed_and_so_is_its_return() {
 #[test]
 fn a_power_cut_while_a_lost_log_directory_is_replaced_leaves_it_untrusted() {
     for returned in [false, true] {
-        for fuse in 0.. {
+        let replaced = || {
             let mut disk = settled();
             let lost = take_log(&mut disk);
             if returned {
@@ -720,15 +725,11 @@ fn a_power_cut_while_a_lost_log_directory_is_replaced_leaves_it_untrusted() {
                 take_log(&mut disk);
                 lost.iter().for_each(|(file, bytes)| put(&mut disk, file, bytes));
             }
-            disk.fuse = Some(Fuse { behind: None, left: fuse });
-            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
-                assert!(fuse > 5, "only {fuse} points");
-                break;
-            }
-            disk.crash(&mut Prng::new(fuse));
-            let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
-            assert_eq!(found.zab.trust, Trust::Lost, "fuse {fuse}, returned: {returned}");
-        }
+            disk
+        };
+        cut_at_every_step(replaced, |found, fuse| {
+            assert_eq!(found.trust, Trust::Lost, "fuse {fuse}, returned: {returned}");
+        });
     }
 }
 
@@ -736,20 +737,16 @@ fn a_power_cut_while_a_lost_log_directory_is_replaced_leaves_it_untrusted() {
 #[test]
 fn a_power_cut_while_the_number_is_made_costs_nothing() {
     for empty in [false, true] {
-        for fuse in 0.. {
+        let unnumbered = || {
             let mut disk = if empty { SimDisk::new() } else { ordinary() };
             if empty {
                 put(&mut disk, &FileRef { dir: Dir::Base, name: "initialize".into() }, b"");
             }
-            disk.fuse = Some(Fuse { behind: None, left: fuse });
-            if recover_repairable(&mut disk, &OPTIONS).is_ok() {
-                assert!(fuse > 5, "only {fuse} points");
-                break;
-            }
-            disk.crash(&mut Prng::new(fuse));
-            let found = recover_repairable(&mut disk, &OPTIONS).unwrap();
-            assert_eq!(found.zab.trust, Trust::Trusted, "fuse {fuse}, empty: {empty}");
-        }
+            disk
+        };
+        cut_at_every_step(unnumbered, |found, fuse| {
+            assert_eq!(found.trust, Trust::Trusted, "fuse {fuse}, empty: {empty}");
+        });
     }
 }
 
